@@ -1,0 +1,68 @@
+# The front door: `make help`. CI calls these targets and nothing else.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status logs test test-fast lint format proto db-migrate db-check e2e-smoke-p3 lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+help:  ## List every target
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## Make .venv and install everything (no root, no Docker)
+
+$(STAMP): requirements.lock pyproject.toml scripts/setup.sh
+	@scripts/setup.sh $(VENV)
+	@touch $@
+
+demo: setup  ## Start everything and watch it learn
+	@$(BIN)/ibex demo
+
+up: setup  ## Start the whole stack and wait until it is ready
+	@$(BIN)/ibex up
+
+down: setup  ## Stop everything that 'make up' or 'make demo' started
+	@$(BIN)/ibex down
+
+status: setup  ## Show every process, its address and its health
+	@$(BIN)/ibex status
+
+logs: setup  ## Follow all logs (NAME=proxy for one)
+	@$(BIN)/ibex logs $(NAME) --follow
+
+test: setup  ## Run every test, on real servers
+	@$(BIN)/pytest
+
+test-fast: setup  ## Run the unit tests
+	@$(BIN)/pytest tests/unit
+
+lint: setup  ## Check style, types and who imports whom
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy .
+	@$(BIN)/lint-imports
+
+format: setup  ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+proto: setup  ## Generate ibex/rpc/messages from hotpath/proto
+	@PATH=$(abspath $(BIN)):$$PATH python -m grpc_tools.protoc -I hotpath/proto \
+	  --python_betterproto2_out=ibex/rpc/messages \
+	  --python_betterproto2_opt=client_generation=none hotpath/proto/ibex/v1/*.proto
+
+db-migrate: setup  ## Apply the migrations to the configured database
+	@$(BIN)/ibex db migrate
+
+db-check: setup  ## Fail when the models and the database differ
+	@$(BIN)/ibex db check
+
+e2e-smoke-p3: setup  ## End to end: a fact is learned, stored and injected; ends with one JSON line
+	@$(BIN)/ibex smoke
+
+lock:  ## Resolve pyproject.toml anew into requirements.lock
+	@scripts/lock.sh $(VENV)
+
+clean: setup  ## Stop the stack and delete its data
+	@$(BIN)/ibex down --purge

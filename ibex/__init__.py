@@ -1,0 +1,1 @@
+"""IBEX, the memory engine: everything the services share, and usable without them."""

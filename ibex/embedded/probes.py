@@ -1,0 +1,49 @@
+"""Does it answer? Each probe is one short attempt; a server that is down is False, not an error."""
+
+import asyncio
+from datetime import timedelta
+
+import redis.asyncio
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import PyreqwestError
+from redis.exceptions import RedisError
+
+_LIMIT = 2.0  # seconds
+
+
+async def http_status(url: str) -> int | None:
+    """The status of a GET, or None when nobody answers HTTP there."""
+    async with ClientBuilder().no_proxy().timeout(timedelta(seconds=_LIMIT)).build() as client:
+        try:
+            response = await client.get(url).build().send()
+        except PyreqwestError:
+            return None
+        return response.status
+
+
+async def http_answers(url: str) -> bool:
+    """Somebody speaks HTTP there, whatever the status (S3 refuses an anonymous GET)."""
+    return await http_status(url) is not None
+
+
+async def http_ok(url: str) -> bool:
+    return await http_status(url) == 200
+
+
+async def redis_answers(dsn: str) -> bool:
+    client = redis.asyncio.Redis.from_url(dsn, socket_connect_timeout=_LIMIT, socket_timeout=_LIMIT)
+    try:
+        return bool(await client.ping())
+    except (RedisError, OSError):
+        return False
+    finally:
+        await client.aclose()
+
+
+async def tcp_answers(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), _LIMIT)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,212 @@
+"""Every error IBEX raises on purpose.
+
+    IbexError
+    ├── ConfigurationError            a setting is missing or wrong; the start stops
+    ├── AuthenticationError           401  no token, a malformed, unknown, expired or revoked one
+    ├── PermissionDeniedError         403  a valid token that may not do this
+    │   └── ModelNotAllowedError      403  the agent's policy does not list the model
+    ├── NotFoundError                 404  the row does not exist for this organization
+    │   ├── AgentNotFoundError
+    │   ├── SessionNotFoundError
+    │   └── MemoryNotFoundError
+    ├── ConflictError                 409  the row is not in a state that allows this
+    ├── InvalidRequestError           400  malformed JSON, a wrong type, a missing field
+    │   └── RequestTooLargeError      413
+    ├── DependencyError               503  something IBEX needs does not answer
+    │   ├── DatabaseUnavailableError
+    │   ├── CacheUnavailableError
+    │   ├── ObjectStoreUnavailableError
+    │   ├── EmbedderUnavailableError
+    │   ├── AssemblerUnavailableError
+    │   └── ProviderUnavailableError  502  the model's server refused, hung up or timed out
+    ├── ExtractionError               a model's answer could not be turned into facts
+    │   └── MalformedExtractionError  it was not the JSON that was asked for
+    └── EmbeddedServerError           a server from a wheel did not start or stop
+
+An error's message never holds what a user, a model or an operator wrote: ids, names of fields and
+counts only. `code` is stable and part of the API; `hint` says what to do.
+"""
+
+from typing import Any, ClassVar
+
+
+class IbexError(Exception):
+    """Something went wrong inside IBEX."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "server_error"
+    hint: ClassVar[str] = "Look into the service's log for the request id."
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.advice = hint or self.hint
+        super().__init__(self.message)
+
+    def envelope(self, request_id: str | None) -> dict[str, Any]:
+        """The body every HTTP error of IBEX has: OpenAI's error envelope and a request id.
+
+        Source: https://platform.openai.com/docs/guides/error-codes
+        """
+        return {
+            "error": {
+                "message": f"{self.message} {self.advice}".strip(),
+                "type": self.kind,
+                "param": None,
+                "code": self.code,
+            },
+            "request_id": request_id,
+        }
+
+
+class ConfigurationError(IbexError):
+    """A setting is missing or wrong."""
+
+    code = "configuration_error"
+    hint = "Settings are listed in .env.example."
+
+
+class AuthenticationError(IbexError):
+    """The access token is missing, malformed, unknown, expired or revoked."""
+
+    code = "invalid_api_key"
+    status = 401
+    kind = "authentication_error"
+    hint = "Send 'Authorization: Bearer ibex_pat_…' with a token made by 'ibex token create'."
+
+
+class PermissionDeniedError(IbexError):
+    """The access token does not allow this."""
+
+    code = "permission_denied"
+    status = 403
+    kind = "permission_error"
+    hint = "Use a token with the scope that this needs."
+
+
+class ModelNotAllowedError(PermissionDeniedError):
+    """The agent's policy does not allow this model."""
+
+    code = "model_not_allowed"
+    hint = "Ask for a model that the agent's policy lists, or have an operator add it."
+
+
+class NotFoundError(IbexError):
+    """There is no such thing in this organization."""
+
+    code = "not_found"
+    status = 404
+    kind = "invalid_request_error"
+    hint = "Check the id, and that the token belongs to the same organization."
+
+
+class AgentNotFoundError(NotFoundError):
+    """There is no such agent in this organization."""
+
+    code = "agent_not_found"
+    hint = "Send the agent's id or name in X-IBEX-Agent-ID, or use a token bound to an agent."
+
+
+class SessionNotFoundError(NotFoundError):
+    """There is no such session in this organization."""
+
+    code = "session_not_found"
+
+
+class MemoryNotFoundError(NotFoundError):
+    """There is no such memory in this organization."""
+
+    code = "memory_not_found"
+
+
+class ConflictError(IbexError):
+    """The current state does not allow this."""
+
+    code = "conflict"
+    status = 409
+    kind = "invalid_request_error"
+    hint = "Read the current state and try again."
+
+
+class InvalidRequestError(IbexError):
+    """The request is malformed."""
+
+    code = "invalid_request"
+    status = 400
+    kind = "invalid_request_error"
+    hint = "Correct the request and send it again."
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """The request body is larger than this server accepts."""
+
+    code = "request_too_large"
+    status = 413
+    hint = "Send less, or have an operator raise IBEX_MAX_BODY_BYTES."
+
+
+class DependencyError(IbexError):
+    """A part that IBEX needs does not answer."""
+
+    code = "dependency_unavailable"
+    status = 503
+    hint = "Try again shortly; 'ibex status' shows what is down."
+
+
+class DatabaseUnavailableError(DependencyError):
+    """PostgreSQL does not answer."""
+
+    code = "database_unavailable"
+
+
+class CacheUnavailableError(DependencyError):
+    """Redis does not answer."""
+
+    code = "cache_unavailable"
+
+
+class ObjectStoreUnavailableError(DependencyError):
+    """The object store does not answer."""
+
+    code = "object_store_unavailable"
+
+
+class EmbedderUnavailableError(DependencyError):
+    """The embedding service does not answer."""
+
+    code = "embedder_unavailable"
+
+
+class AssemblerUnavailableError(DependencyError):
+    """The assembler does not answer."""
+
+    code = "assembler_unavailable"
+
+
+class ProviderUnavailableError(DependencyError):
+    """The model's server does not answer."""
+
+    code = "provider_unavailable"
+    status = 502
+    kind = "api_error"
+    hint = "Check IBEX_PROVIDER_BASE_URL and the provider's status."
+
+
+class ExtractionError(IbexError):
+    """A model's answer could not be turned into facts."""
+
+    code = "extraction_failed"
+
+
+class MalformedExtractionError(ExtractionError):
+    """The model did not answer with the JSON that was asked for."""
+
+    code = "malformed_extraction"
+    hint = "Use a model that supports JSON schema output (IBEX_EXTRACTION_MODEL)."
+
+
+class EmbeddedServerError(IbexError):
+    """An embedded server did not start or stop."""
+
+    code = "embedded_server_error"
+    hint = "Read its log with 'ibex logs NAME'."

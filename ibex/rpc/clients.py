@@ -1,0 +1,132 @@
+"""Clients of the assembler process: one channel, every call with a deadline."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import grpc
+import grpc.aio
+
+from ibex.errors import (
+    AgentNotFoundError,
+    AssemblerUnavailableError,
+    AuthenticationError,
+    PermissionDeniedError,
+)
+from ibex.rpc.messages.ibex.v1 import (
+    AssembleContextRequest,
+    AssembleContextResponse,
+    VerifyAgentRequest,
+    VerifyAgentResponse,
+    VerifyTokenRequest,
+    VerifyTokenResponse,
+)
+
+AUTH_SERVICE = "ibex.v1.Auth"
+CONTEXT_SERVICE = "ibex.v1.ContextAssembly"
+
+_OPTIONS = [
+    ("grpc.max_receive_message_length", 64 * 2**20),
+    ("grpc.max_send_message_length", 64 * 2**20),
+    ("grpc.enable_http_proxy", 0),
+    # A restarted assembler is found again within a second, not after minutes of back-off.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+@dataclass(frozen=True)
+class VerifiedToken:
+    org_id: UUID
+    token_id: UUID
+    agent_id: UUID | None  # the only agent the token may be used for
+    scopes: frozenset[str]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class VerifiedAgent:
+    id: UUID
+    name: str
+    default_model: str | None
+    allowed_models: frozenset[str]  # empty: all
+
+
+def open_channel(target: str) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(target, options=_OPTIONS)
+
+
+class AuthClient:
+    def __init__(self, channel: grpc.aio.Channel, timeout: float = 2.0) -> None:
+        """`timeout` in seconds for each call."""
+        self._timeout = timeout
+        self._verify_token = channel.unary_unary(
+            f"/{AUTH_SERVICE}/VerifyToken",
+            request_serializer=bytes,
+            response_deserializer=VerifyTokenResponse.parse,
+        )
+        self._verify_agent = channel.unary_unary(
+            f"/{AUTH_SERVICE}/VerifyAgent",
+            request_serializer=bytes,
+            response_deserializer=VerifyAgentResponse.parse,
+        )
+
+    async def verify_token(self, token: str) -> VerifiedToken:
+        """Raises AuthenticationError, or AssemblerUnavailableError when nobody answers."""
+        try:
+            answer = await self._verify_token(
+                VerifyTokenRequest(token=token), timeout=self._timeout
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                raise AuthenticationError(error.details()) from None
+            raise AssemblerUnavailableError(
+                f"The auth service does not answer ({error.code().name})."
+            ) from error
+        expires = answer.expires_at_ms
+        return VerifiedToken(
+            org_id=UUID(answer.org_id),
+            token_id=UUID(answer.token_id),
+            agent_id=UUID(answer.agent_id) if answer.agent_id else None,
+            scopes=frozenset(answer.scopes),
+            expires_at=datetime.fromtimestamp(expires / 1000, UTC) if expires else None,
+        )
+
+    async def verify_agent(self, org_id: UUID, agent: str) -> VerifiedAgent:
+        """`agent` is an id or a name. Raises AgentNotFoundError, PermissionDeniedError when it is
+        suspended, or AssemblerUnavailableError."""
+        try:
+            answer = await self._verify_agent(
+                VerifyAgentRequest(org_id=str(org_id), agent=agent), timeout=self._timeout
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise AgentNotFoundError from None
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                raise PermissionDeniedError(error.details()) from None
+            raise AssemblerUnavailableError(
+                f"The auth service does not answer ({error.code().name})."
+            ) from error
+        return VerifiedAgent(
+            id=UUID(answer.agent_id),
+            name=answer.name,
+            default_model=answer.default_model or None,
+            allowed_models=frozenset(answer.allowed_models),
+        )
+
+
+class ContextClient:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._assemble = channel.unary_unary(
+            f"/{CONTEXT_SERVICE}/AssembleContext",
+            request_serializer=bytes,
+            response_deserializer=AssembleContextResponse.parse,
+        )
+
+    async def assemble(
+        self, request: AssembleContextRequest, deadline: float
+    ) -> AssembleContextResponse:
+        """`deadline` in seconds from now. Raises grpc.aio.AioRpcError, which the proxy names."""
+        answer: AssembleContextResponse = await self._assemble(request, timeout=deadline)
+        return answer

@@ -1,0 +1,217 @@
+"""Every setting of every process: typed, frozen, read once.
+
+Later sources win: the defaults below, `$IBEX_HOME/secrets.env` (made by the first `ibex up`),
+`.env` in the working directory, the environment. A part with its own URL is never started from a
+wheel: `IBEX_REDIS_URL=redis://…` and `ibex up` uses that server.
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ibex.errors import ConfigurationError
+
+SECRETS_FILE = "secrets.env"
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="IBEX_", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    # --- where things are ---
+    home: Path = Field(Path(".ibex"), description="Data, logs and secrets of the embedded stack.")
+    host: str = Field("127.0.0.1", description="Address the services listen on.")
+    proxy_port: Port = Field(8080, description="The OpenAI-compatible proxy.")
+    api_port: Port = Field(8081, description="The management API.")
+    embedder_port: Port = Field(8090, description="The embedding service.")
+    assembler_port: Port = Field(50051, description="The assembler's gRPC.")
+    dashboard_port: Port = Field(8501, description="The operator dashboard.")
+    dagster_port: Port = Field(3000, description="Dagster's web server.")
+    dagster_code_port: Port = Field(4266, description="Dagster's code server, gRPC.")
+    sandbox_port: Port = Field(8070, description="The sandbox model server.")
+    postgres_port: Port = Field(5433, description="The embedded PostgreSQL.")
+    redis_port: Port = Field(6380, description="The embedded Redis.")
+    s3_port: Port = Field(9000, description="The embedded S3.")
+    clickhouse_port: Port = Field(8123, description="The embedded ClickHouse.")
+
+    # --- servers of your own instead of the embedded ones ---
+    database_url: str | None = Field(
+        None,
+        description="PostgreSQL as the application's role, postgresql://user:password@host/db.",
+    )
+    database_admin_url: str | None = Field(
+        None, description="The same database as a superuser, for 'ibex db migrate' only."
+    )
+    dagster_database_url: str | None = Field(
+        None, description="PostgreSQL for Dagster's own run and event storage."
+    )
+    redis_url: str | None = Field(None, description="Redis, redis://[:password@]host:port/db.")
+    s3_url: str | None = Field(None, description="S3 endpoint, http(s)://host:port.")
+    clickhouse_url: str | None = Field(
+        None, description="ClickHouse's HTTP interface, http(s)://user:password@host:port."
+    )
+    embedder_url: str | None = Field(None, description="The embedding service, http://host:port.")
+    assembler_address: str | None = Field(None, description="The assembler, host:port.")
+    api_url: str | None = Field(None, description="The management API, http://host:port.")
+
+    # --- secrets (made by the first 'ibex up' for the embedded servers) ---
+    postgres_password: SecretStr = Field(SecretStr(""), description="The embedded superuser's.")
+    postgres_app_password: SecretStr = Field(SecretStr(""), description="The role ibex_app's.")
+    postgres_dagster_password: SecretStr = Field(SecretStr(""), description="The role dagster's.")
+    redis_password: SecretStr = Field(SecretStr(""), description="The embedded Redis's.")
+    s3_access_key: str = Field("ibex", description="S3 access key.")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="S3 secret key.")
+    clickhouse_password: SecretStr = Field(SecretStr(""), description="The embedded ClickHouse's.")
+
+    # --- the model ---
+    provider_base_url: str | None = Field(
+        None, description="Any OpenAI-compatible server, ending in /v1. Default: OpenAI with a key."
+    )
+    provider_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("IBEX_PROVIDER_API_KEY", "OPENAI_API_KEY"),
+        description="The provider's key; OPENAI_API_KEY works too. Without: the sandbox model.",
+    )
+    default_model: str = Field("gpt-4o-mini", description="Model of an agent without a policy.")
+    extraction_model: str = Field("gpt-4o-mini", description="Model that turns turns into facts.")
+    extraction_timeout: Seconds = Field(60.0, description="Limit for one extraction call, s.")
+    extraction_max_attempts: int = Field(3, ge=1, description="Tries before a dead letter.")
+    extraction_backoff: Seconds = Field(5.0, description="Wait after the first failed try, s.")
+    extraction_lease: Seconds = Field(120.0, description="How long a claim of a session holds, s.")
+    extraction_concurrency: int = Field(4, ge=1, description="Model calls at once in one run.")
+
+    # --- the proxy ---
+    assembly_timeout_ms: float = Field(45.0, gt=0, description="The proxy's limit for context, ms.")
+    max_body_bytes: int = Field(20 * 2**20, ge=1024, description="Largest request body, bytes.")
+    upstream_connect_timeout: Seconds = Field(10.0, description="To the provider, s.")
+    upstream_idle_timeout: Seconds = Field(120.0, description="Silence of the provider, s.")
+    auth_cache_ttl: Seconds = Field(30.0, description="How long a verified token is kept, s.")
+    proxy_workers: int = Field(1, ge=1, description="Worker processes of the proxy.")
+    session_idle: Seconds = Field(900.0, description="A silent session completes after this, s.")
+
+    # --- assembly ---
+    retrieval_deadline_ms: float = Field(40.0, gt=0, description="Directive, hot and cold, ms.")
+    memory_token_budget: int = Field(2000, ge=0, description="Memory tokens in one request.")
+    answer_token_reserve: int = Field(4096, ge=0, description="Tokens kept for the answer.")
+
+    # --- pipeline ---
+    embedding_model: str = Field("all-MiniLM-L6-v2", description="Model of the embedder.")
+    sensor_interval: int = Field(5, ge=1, description="Tick of the session sensor, s.")
+    sessions_per_run: int = Field(200, ge=1, description="Sessions one run claims at most.")
+    sessions_bucket: str = Field("ibex-sessions", description="Bucket of the session archives.")
+    lake_bucket: str = Field("ibex-lake", description="Bucket of the Parquet lake.")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Of every service."
+    )
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().resolve()
+
+    @field_validator("provider_base_url", "s3_url", "embedder_url", "api_url", "clickhouse_url")
+    @classmethod
+    def _http_url(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return url.rstrip("/") if url else None
+
+    # --- what follows from the settings ---
+    @cached_property
+    def app_dsn(self) -> str:
+        """PostgreSQL as the role `ibex_app`, which row-level security binds."""
+        return self.database_url or self._embedded_dsn(
+            "ibex_app", self.postgres_app_password, "ibex"
+        )
+
+    @cached_property
+    def admin_dsn(self) -> str:
+        """PostgreSQL as a superuser; only the migrations use it."""
+        if self.database_admin_url:
+            return self.database_admin_url
+        if self.database_url:
+            raise ConfigurationError(
+                "IBEX_DATABASE_URL is set, but not IBEX_DATABASE_ADMIN_URL.",
+                hint="Migrations need a role that may create roles and the vector extension.",
+            )
+        return self._embedded_dsn("postgres", self.postgres_password, "ibex")
+
+    @cached_property
+    def dagster_dsn(self) -> str:
+        return self.dagster_database_url or self._embedded_dsn(
+            "dagster", self.postgres_dagster_password, "dagster"
+        )
+
+    @cached_property
+    def redis_dsn(self) -> str:
+        password = quote(self.redis_password.get_secret_value())
+        return self.redis_url or f"redis://:{password}@127.0.0.1:{self.redis_port}/0"
+
+    @cached_property
+    def s3_endpoint(self) -> str:
+        return self.s3_url or f"http://127.0.0.1:{self.s3_port}"
+
+    @cached_property
+    def clickhouse_endpoint(self) -> str:
+        password = quote(self.clickhouse_password.get_secret_value())
+        return self.clickhouse_url or f"http://ibex:{password}@127.0.0.1:{self.clickhouse_port}"
+
+    @cached_property
+    def embedder_endpoint(self) -> str:
+        return self.embedder_url or f"http://127.0.0.1:{self.embedder_port}"
+
+    @cached_property
+    def assembler_target(self) -> str:
+        return self.assembler_address or f"127.0.0.1:{self.assembler_port}"
+
+    @cached_property
+    def api_endpoint(self) -> str:
+        return self.api_url or f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def proxy_endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.proxy_port}"
+
+    @property
+    def uses_sandbox(self) -> bool:
+        """No provider is configured: the sandbox model server answers."""
+        return self.provider_base_url is None and self.provider_api_key is None
+
+    @cached_property
+    def provider_url(self) -> str:
+        """Base URL of the model's server, ending in `/v1`."""
+        if self.provider_base_url:
+            return self.provider_base_url
+        if self.provider_api_key:
+            return "https://api.openai.com/v1"
+        return f"http://127.0.0.1:{self.sandbox_port}/v1"
+
+    @property
+    def provider_key(self) -> str:
+        return self.provider_api_key.get_secret_value() if self.provider_api_key else "sandbox"
+
+    def _embedded_dsn(self, user: str, password: SecretStr, database: str) -> str:
+        secret = quote(password.get_secret_value(), safe="")
+        return f"postgresql://{user}:{secret}@127.0.0.1:{self.postgres_port}/{database}"
+
+
+def load_settings() -> Settings:
+    """Read the settings. Raises ConfigurationError with one sentence for each wrong one."""
+    home = Path(os.environ.get("IBEX_HOME", ".ibex")).expanduser()
+    try:
+        return Settings(_env_file=(home / SECRETS_FILE, ".env"))
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"IBEX_{str(item['loc'][0]).upper().removeprefix('IBEX_')}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationError(f"A setting is wrong: {wrong}.") from None

@@ -1,0 +1,197 @@
+"""Organizations, agents, users, tokens and directives in PostgreSQL."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ibex.access_tokens import AccessToken, new_token, parse_token
+from ibex.errors import (
+    AgentNotFoundError,
+    AuthenticationError,
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+)
+from ibex.ids import new_id, parse_id
+from ibex.stores.postgres import Database
+from ibex.stores.queries import load
+
+_SQL = load("identity")
+
+
+@dataclass(frozen=True)
+class Agent:
+    id: UUID
+    name: str
+    status: str
+    memory_token_budget: int | None
+    default_model: str | None
+    allowed_models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TokenGrant:
+    """What a verified token allows."""
+
+    org_id: UUID
+    token_id: UUID
+    agent_id: UUID | None
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class DirectiveText:
+    version: int
+    content: str = field(repr=False)
+
+
+class IdentityStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create_organization(self, name: str) -> UUID:
+        """Raises ConflictError when the name is taken."""
+        org_id = new_id()
+        async with self._database.system() as connection:
+            try:
+                await connection.execute(_SQL["add_organization"], org_id, name)
+            except asyncpg.UniqueViolationError:
+                raise ConflictError("An organization of this name exists.") from None
+        return org_id
+
+    async def organization(self, name: str) -> UUID:
+        """Raises NotFoundError."""
+        async with self._database.system() as connection:
+            org_id: UUID | None = await connection.fetchval(_SQL["organization_by_name"], name)
+        if org_id is None:
+            raise NotFoundError("There is no organization of this name.")
+        return org_id
+
+    async def create_agent(
+        self,
+        org_id: UUID,
+        name: str,
+        *,
+        description: str = "",
+        default_model: str | None = None,
+        allowed_models: Sequence[str] = (),
+        memory_token_budget: int | None = None,
+    ) -> UUID:
+        """Raises ConflictError when the name is taken."""
+        policy: dict[str, Any] = {"allowed_models": list(allowed_models)}
+        if default_model:
+            policy["default_model"] = default_model
+        agent_id = new_id()
+        async with self._database.tenant(org_id) as connection:
+            try:
+                await connection.execute(
+                    _SQL["add_agent"],
+                    org_id,
+                    agent_id,
+                    name,
+                    description,
+                    policy,
+                    memory_token_budget,
+                )
+            except asyncpg.UniqueViolationError:
+                raise ConflictError("An agent of this name exists.") from None
+        return agent_id
+
+    async def agent(self, org_id: UUID, id_or_name: str | UUID) -> Agent:
+        """Raises AgentNotFoundError."""
+        text = str(id_or_name)
+        async with self._database.tenant(org_id) as connection:
+            row = await connection.fetchrow(_SQL["agent"], org_id, parse_id(text), text)
+        if row is None:
+            raise AgentNotFoundError
+        policy = row["policy"]
+        return Agent(
+            id=row["id"],
+            name=row["name"],
+            status=row["status"],
+            memory_token_budget=row["memory_token_budget"],
+            default_model=policy.get("default_model"),
+            allowed_models=tuple(policy.get("allowed_models", ())),
+        )
+
+    async def user(self, org_id: UUID, external_id: str) -> UUID:
+        """The id of the application's user, made when it is new."""
+        async with self._database.tenant(org_id) as connection:
+            user_id: UUID | None = await connection.fetchval(_SQL["user"], org_id, external_id)
+            if user_id is None:
+                await connection.execute(_SQL["add_user"], org_id, new_id(), external_id)
+                user_id = await connection.fetchval(_SQL["user"], org_id, external_id)
+        if user_id is None:
+            raise NotFoundError("The user was removed at this moment.")
+        return user_id
+
+    async def create_token(
+        self,
+        org_id: UUID,
+        name: str,
+        *,
+        agent_id: UUID | None = None,
+        scopes: Sequence[str] = ("chat",),
+        expires_at: datetime | None = None,
+    ) -> AccessToken:
+        """The only moment at which the token's text is known."""
+        token = new_token(new_id())
+        async with self._database.tenant(org_id) as connection:
+            await connection.execute(
+                _SQL["add_token"],
+                org_id,
+                token.id,
+                name,
+                token.sha256,
+                agent_id,
+                list(scopes),
+                expires_at,
+            )
+        return token
+
+    async def verify_token(self, text: str) -> TokenGrant:
+        """Raises AuthenticationError, or PermissionDeniedError for a suspended organization."""
+        token = parse_token(text)
+        async with self._database.system() as connection:
+            row = await connection.fetchrow(_SQL["token"], token.id)
+        if row is None or not secrets.compare_digest(row["sha256"], token.sha256):
+            raise AuthenticationError("The access token is unknown.")
+        if row["revoked_at"] is not None:
+            raise AuthenticationError("The access token was revoked.")
+        if row["expires_at"] is not None and row["expires_at"] <= datetime.now(UTC):
+            raise AuthenticationError("The access token has expired.")
+        if row["status"] != "active":
+            raise PermissionDeniedError("The organization is suspended.")
+        return TokenGrant(
+            org_id=row["org_id"],
+            token_id=row["id"],
+            agent_id=row["agent_id"],
+            scopes=tuple(row["scopes"]),
+            expires_at=row["expires_at"],
+        )
+
+    async def revoke_token(self, org_id: UUID, token_id: UUID) -> None:
+        """Raises NotFoundError when there is no such token that is still valid."""
+        async with self._database.tenant(org_id) as connection:
+            done = await connection.execute(_SQL["revoke_token"], org_id, token_id)
+        if done != "UPDATE 1":
+            raise NotFoundError("There is no such token, or it was revoked before.")
+
+    async def set_directive(self, org_id: UUID, agent_id: UUID, content: str) -> int:
+        """The new version's number, from 1."""
+        async with self._database.tenant(org_id) as connection:
+            version: int = await connection.fetchval(
+                _SQL["add_directive"], org_id, new_id(), agent_id, new_id(), content
+            )
+        return version
+
+    async def directive(self, org_id: UUID, agent_id: UUID) -> DirectiveText | None:
+        async with self._database.tenant(org_id) as connection:
+            row = await connection.fetchrow(_SQL["directive"], org_id, agent_id)
+        return DirectiveText(row["version"], row["content"]) if row else None

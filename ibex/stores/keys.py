@@ -1,0 +1,28 @@
+"""Every Redis key. The organization is the hash tag, so that a cluster keeps a tenant together."""
+
+from uuid import UUID
+
+
+def hot_scores(org_id: UUID, agent_id: UUID, user_id: UUID | None) -> str:
+    """Sorted set: memory id → composite score without relevance."""
+    return f"ibex:{{{org_id}}}:hot:{agent_id}:{user_id or '-'}"
+
+
+def hot_memories(org_id: UUID, agent_id: UUID, user_id: UUID | None) -> str:
+    """Hash: memory id → the packed memory."""
+    return f"ibex:{{{org_id}}}:hot-memories:{agent_id}:{user_id or '-'}"
+
+
+def directive(org_id: UUID, agent_id: UUID) -> str:
+    return f"ibex:{{{org_id}}}:directive:{agent_id}"
+
+
+def embedding(model: str, digest: str) -> str:
+    """384 float32, little-endian. Vectors of a text are the same for every tenant, and the key
+    holds a keyed digest of the text, so that nobody can ask whether a text was seen."""
+    return f"ibex:embedding:{model}:{digest}"
+
+
+#: Channel for what must be dropped everywhere within a second: "token:{id}", "agent:{org}:{id}",
+#: "directive:{org}:{agent}".
+INVALIDATIONS = "ibex:invalidations"

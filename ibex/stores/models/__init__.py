@@ -1,0 +1,57 @@
+"""The one description of the tables (schema `ibex_core`), as SQLAlchemy 2.0 models.
+
+Alembic compares it with the database (`make db-check`). The services themselves use asyncpg and
+the named queries in `ibex/stores/sql`.
+"""
+
+from ibex.stores.models.base import SCHEMA, TENANT_TABLES, Base, metadata
+from ibex.stores.models.conversation import (
+    ArchiveFile,
+    ContextInjection,
+    ExtractionJob,
+    Session,
+    SessionTurn,
+)
+from ibex.stores.models.governance import (
+    AuditLog,
+    BehavioralFingerprint,
+    ErasureRequest,
+    IdempotencyKey,
+    Tombstone,
+)
+from ibex.stores.models.identity import (
+    Agent,
+    ApiToken,
+    Directive,
+    DirectiveVersion,
+    Organization,
+    User,
+)
+from ibex.stores.models.memory import Memory, MemoryRelationship, MemoryTag, MemoryVersion
+
+__all__ = [
+    "SCHEMA",
+    "TENANT_TABLES",
+    "Agent",
+    "ApiToken",
+    "ArchiveFile",
+    "AuditLog",
+    "Base",
+    "BehavioralFingerprint",
+    "ContextInjection",
+    "Directive",
+    "DirectiveVersion",
+    "ErasureRequest",
+    "ExtractionJob",
+    "IdempotencyKey",
+    "Memory",
+    "MemoryRelationship",
+    "MemoryTag",
+    "MemoryVersion",
+    "Organization",
+    "Session",
+    "SessionTurn",
+    "Tombstone",
+    "User",
+    "metadata",
+]

@@ -1,0 +1,171 @@
+"""What was said: sessions, their turns, what was injected, and the work that follows."""
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, UniqueConstraint, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ibex.stores.models.base import Base, Bytes, Created, Id, OrgId, one_of, tenant_reference
+from ibex.stores.models.identity import organization_key
+
+
+class Session(Base):
+    """A conversation. `active` until it is completed; a later turn makes it active again."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        tenant_reference("agent_id", "agents"),
+        tenant_reference("user_id", "users"),
+        CheckConstraint(one_of("status", "active", "completed"), name="status"),
+        CheckConstraint(
+            "last_extracted_turn <= turn_count AND archived_turn <= turn_count", name="watermarks"
+        ),
+        # A session belongs to one user: the same external id of another user is another session.
+        Index(
+            "uq_sessions_external_id",
+            "org_id",
+            "agent_id",
+            "user_id",
+            "external_id",
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+            postgresql_where=text("external_id IS NOT NULL"),
+        ),
+        Index("ix_sessions_idle", "last_turn_at", postgresql_where=text("status = 'active'")),
+        Index(
+            "ix_sessions_unarchived",
+            "completed_at",
+            postgresql_where=text("status = 'completed' AND archived_turn < turn_count"),
+        ),
+        Index("ix_sessions_listed", "org_id", "agent_id", "started_at"),
+    )
+
+    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    id: Mapped[Id]
+    agent_id: Mapped[UUID] = mapped_column(Uuid)
+    user_id: Mapped[UUID | None] = mapped_column(Uuid)
+    # the application's own id of the session, when X-IBEX-Session-ID or an import named one
+    external_id: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default="active")
+    origin: Mapped[str] = mapped_column(server_default="proxy")  # proxy | import
+    turn_count: Mapped[int] = mapped_column(server_default="0")
+    # SHA-256 chain over the first `message_count` messages: see ibex/sessions.py
+    message_count: Mapped[int] = mapped_column(server_default="0")
+    chain_hash: Mapped[Bytes | None]
+    last_extracted_turn: Mapped[int] = mapped_column(server_default="0")
+    archived_turn: Mapped[int] = mapped_column(server_default="0")
+    started_at: Mapped[Created]
+    last_turn_at: Mapped[Created]
+    completed_at: Mapped[datetime | None]
+
+
+class SessionTurn(Base):
+    """One request and its response: only the messages that are new, as the client sent them."""
+
+    __tablename__ = "session_turns"
+    __table_args__ = (
+        tenant_reference("session_id", "sessions"),
+        UniqueConstraint("org_id", "session_id", "number"),
+        UniqueConstraint("org_id", "request_id"),
+    )
+
+    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    id: Mapped[Id]
+    session_id: Mapped[UUID] = mapped_column(Uuid)
+    number: Mapped[int]  # from 1
+    request_id: Mapped[str]
+    # [{role, content, …}] as received; NULL once archived and extracted
+    messages: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
+    # the assistant's message; NULL also when the provider failed before it said anything
+    response: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    message_count: Mapped[int]  # of the session, after this turn
+    chain_hash: Mapped[Bytes]  # of the session, after this turn
+    model: Mapped[str]
+    finish_reason: Mapped[str | None]
+    complete: Mapped[bool] = mapped_column(server_default=text("true"))
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    started_at: Mapped[Created]
+    created_at: Mapped[Created]
+
+
+class ContextInjection(Base):
+    """What was put into one request: ids and figures, never content."""
+
+    __tablename__ = "context_injections"
+    __table_args__ = (
+        tenant_reference("agent_id", "agents"),
+        tenant_reference("session_id", "sessions"),
+        UniqueConstraint("org_id", "request_id"),
+        Index("ix_context_injections_session", "org_id", "session_id"),
+    )
+
+    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    id: Mapped[Id]
+    request_id: Mapped[str]
+    agent_id: Mapped[UUID] = mapped_column(Uuid)
+    session_id: Mapped[UUID] = mapped_column(Uuid)
+    # [{memory_id, version, category, score, parts: {relevance, …}, tokens, origin}]
+    memories: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    directive_version: Mapped[int | None]
+    position: Mapped[int]
+    tokens: Mapped[int]
+    sha256: Mapped[Bytes]  # of the injected bytes
+    created_at: Mapped[Created]
+
+
+class ExtractionJob(Base):
+    """The state of one session's extraction; holds no content, so the pipeline may see all."""
+
+    __tablename__ = "extraction_jobs"
+    __table_args__ = (
+        tenant_reference("session_id", "sessions"),
+        UniqueConstraint("org_id", "session_id"),
+        CheckConstraint(one_of("status", "waiting", "leased", "done", "dead"), name="status"),
+        CheckConstraint("(status = 'leased') = (lease_until IS NOT NULL)", name="lease"),
+        Index(
+            "ix_extraction_jobs_claimable",
+            "available_at",
+            postgresql_where=text("status IN ('waiting', 'leased')"),
+        ),
+    )
+
+    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    id: Mapped[Id]
+    session_id: Mapped[UUID] = mapped_column(Uuid)
+    status: Mapped[str] = mapped_column(server_default="waiting")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    available_at: Mapped[Created]
+    lease_until: Mapped[datetime | None]
+    lease_owner: Mapped[str | None]  # the Dagster run id
+    last_error: Mapped[str | None]  # an error code, never a message
+    created_at: Mapped[Created]
+    updated_at: Mapped[Created]
+
+
+class ArchiveFile(Base):
+    """The manifest of every object that holds conversations or memories."""
+
+    __tablename__ = "archive_files"
+    __table_args__ = (
+        tenant_reference("session_id", "sessions"),
+        CheckConstraint(one_of("kind", "session", "lake", "vectors"), name="kind"),
+        UniqueConstraint("bucket", "key"),
+        Index("ix_archive_files_session", "org_id", "session_id"),
+    )
+
+    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    id: Mapped[Id]
+    kind: Mapped[str]
+    bucket: Mapped[str]
+    key: Mapped[str]
+    session_id: Mapped[UUID | None] = mapped_column(Uuid)
+    date: Mapped[date | None]
+    rows: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[Bytes]
+    schema_version: Mapped[int]
+    created_at: Mapped[Created]

