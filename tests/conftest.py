@@ -9,17 +9,21 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
 import redis.asyncio
+from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from ibex.embedded import servers
+from ibex.embedded.probes import http_ok
 from ibex.embedded.process import ProcessSpec
 from ibex.ids import new_id
 from ibex.settings import Settings
@@ -71,6 +75,30 @@ def run_server(spec: ProcessSpec, folder: Path) -> Iterator[ProcessSpec]:
         process.wait(spec.stop_timeout)
 
 
+def service_env(settings: Settings) -> dict[str, str]:
+    """Every setting as the environment of a child process, secrets included."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    return {
+        f"IBEX_{name.upper()}": value.get_secret_value()
+        if isinstance(value, SecretStr)
+        else str(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def http_service(module: str, port: int, settings: Settings) -> ProcessSpec:
+    """`python -m module` with these settings, ready when its /ready says so."""
+    return ProcessSpec(
+        name=module,
+        title=module,
+        command=(sys.executable, "-m", module),
+        env=service_env(settings),
+        port=port,
+        ready=partial(http_ok, f"http://127.0.0.1:{port}/ready"),
+    )
+
+
 @pytest.fixture(scope="session")
 def postgres_server(base_settings: Settings) -> Iterator[ProcessSpec]:
     yield from run_server(servers.postgres(base_settings, durable=False), base_settings.home)
@@ -84,6 +112,20 @@ def redis_server(base_settings: Settings) -> Iterator[ProcessSpec]:
 @pytest.fixture(scope="session")
 def s3_server(base_settings: Settings) -> Iterator[ProcessSpec]:
     yield from run_server(servers.s3(base_settings), base_settings.home)
+
+
+@pytest.fixture(scope="session")
+def embedder_server(base_settings: Settings, redis_server: ProcessSpec) -> Iterator[ProcessSpec]:
+    """The embedding service with the real model, at `settings.embedder_endpoint`."""
+    spec = http_service("hotpath.embedder", base_settings.embedder_port, base_settings)
+    yield from run_server(spec, base_settings.home)
+
+
+@pytest.fixture(scope="session")
+def sandbox_server(base_settings: Settings) -> Iterator[ProcessSpec]:
+    """The sandbox model server, at `settings.provider_url`."""
+    spec = http_service("ibex.sandbox", base_settings.sandbox_port, base_settings)
+    yield from run_server(spec, base_settings.home)
 
 
 @pytest.fixture(scope="session")
