@@ -6,7 +6,6 @@ wheel: `IBEX_REDIS_URL=redis://…` and `ibex up` uses that server.
 """
 
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -126,14 +125,14 @@ class Settings(BaseSettings):
         return url.rstrip("/") if url else None
 
     # --- what follows from the settings ---
-    @cached_property
+    @property
     def app_dsn(self) -> str:
         """PostgreSQL as the role `ibex_app`, which row-level security binds."""
         return self.database_url or self._embedded_dsn(
             "ibex_app", self.postgres_app_password, "ibex"
         )
 
-    @cached_property
+    @property
     def admin_dsn(self) -> str:
         """PostgreSQL as a superuser; only the migrations use it."""
         if self.database_admin_url:
@@ -145,35 +144,35 @@ class Settings(BaseSettings):
             )
         return self._embedded_dsn("postgres", self.postgres_password, "ibex")
 
-    @cached_property
+    @property
     def dagster_dsn(self) -> str:
         return self.dagster_database_url or self._embedded_dsn(
             "dagster", self.postgres_dagster_password, "dagster"
         )
 
-    @cached_property
+    @property
     def redis_dsn(self) -> str:
         password = quote(self.redis_password.get_secret_value())
         return self.redis_url or f"redis://:{password}@127.0.0.1:{self.redis_port}/0"
 
-    @cached_property
+    @property
     def s3_endpoint(self) -> str:
         return self.s3_url or f"http://127.0.0.1:{self.s3_port}"
 
-    @cached_property
+    @property
     def clickhouse_endpoint(self) -> str:
         password = quote(self.clickhouse_password.get_secret_value())
         return self.clickhouse_url or f"http://ibex:{password}@127.0.0.1:{self.clickhouse_port}"
 
-    @cached_property
+    @property
     def embedder_endpoint(self) -> str:
         return self.embedder_url or f"http://127.0.0.1:{self.embedder_port}"
 
-    @cached_property
+    @property
     def assembler_target(self) -> str:
         return self.assembler_address or f"127.0.0.1:{self.assembler_port}"
 
-    @cached_property
+    @property
     def api_endpoint(self) -> str:
         return self.api_url or f"http://127.0.0.1:{self.api_port}"
 
@@ -186,7 +185,7 @@ class Settings(BaseSettings):
         """No provider is configured: the sandbox model server answers."""
         return self.provider_base_url is None and self.provider_api_key is None
 
-    @cached_property
+    @property
     def provider_url(self) -> str:
         """Base URL of the model's server, ending in `/v1`."""
         if self.provider_base_url:
