@@ -1,0 +1,143 @@
+"""`ibex org|agent|token|directive`: what an operator does before there is a token for the API."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, TypeVar
+from uuid import UUID
+
+import orjson
+import typer
+
+from ibex.errors import InvalidRequestError
+from ibex.ids import parse_id
+from ibex.provisioning import ALL_SCOPES
+from ibex.settings import load_settings
+from ibex.stores.identity import IdentityStore
+from ibex.stores.postgres import Database
+
+org_app = typer.Typer(help="Organizations: the tenants.", no_args_is_help=True)
+agent_app = typer.Typer(help="Agents: AI applications of an organization.", no_args_is_help=True)
+token_app = typer.Typer(help="Access tokens.", no_args_is_help=True)
+directive_app = typer.Typer(help="Directives: an agent's system text.", no_args_is_help=True)
+
+T = TypeVar("T")
+Org = Annotated[str, typer.Option(help="The organization's name.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def _with_store(work: Callable[[IdentityStore], Awaitable[T]]) -> T:
+    async def run() -> T:
+        database = await Database.connect(load_settings().app_dsn, name="cli", max_size=1)
+        try:
+            return await work(IdentityStore(database))
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def _print(values: dict[str, object], json: bool) -> None:
+    if json:
+        sys.stdout.write(orjson.dumps(values, default=str).decode() + "\n")
+    else:
+        for name, value in values.items():
+            sys.stdout.write(f"{name}: {value}\n")
+
+
+@org_app.command("create")
+def create_org(name: str, json: Json = False) -> None:
+    """Make an organization."""
+    _print({"org_id": _with_store(lambda store: store.create_organization(name))}, json)
+
+
+@agent_app.command("create")
+def create_agent(
+    name: str,
+    org: Org = "demo",
+    model: Annotated[str | None, typer.Option(help="Its default model.")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="A model it may use; repeat. All without.")
+    ] = None,
+    memory_tokens: Annotated[
+        int | None, typer.Option(min=0, help="Memory tokens a request.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make an agent."""
+
+    async def work(store: IdentityStore) -> UUID:
+        return await store.create_agent(
+            await store.organization(org),
+            name,
+            default_model=model,
+            allowed_models=allow or (),
+            memory_token_budget=memory_tokens,
+        )
+
+    _print({"agent_id": _with_store(work), "name": name}, json)
+
+
+@token_app.command("create")
+def create_token(
+    name: str,
+    org: Org = "demo",
+    agent: Annotated[str | None, typer.Option(help="Bind it to one agent.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="chat, read, write, content; repeat. chat without.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a token. It is shown once; the database keeps only its SHA-256."""
+    scopes = scope or ["chat"]
+    if unknown := set(scopes) - set(ALL_SCOPES):
+        raise InvalidRequestError(f"There is no scope {', '.join(sorted(unknown))}.")
+
+    async def work(store: IdentityStore) -> dict[str, object]:
+        org_id = await store.organization(org)
+        agent_id = (await store.agent(org_id, agent)).id if agent else None
+        token = await store.create_token(
+            org_id,
+            name,
+            agent_id=agent_id,
+            scopes=scopes,
+            expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
+        )
+        return {"token_id": token.id, "token": token.text}
+
+    _print(_with_store(work), json)
+
+
+@token_app.command("revoke")
+def revoke_token(token_id: str, org: Org = "demo") -> None:
+    """Revoke a token: the proxies refuse it within IBEX_AUTH_CACHE_TTL seconds."""
+    identifier = parse_id(token_id)
+    if identifier is None:
+        raise InvalidRequestError("This is not a token's id: it is a UUID, not the token itself.")
+
+    async def work(store: IdentityStore) -> None:
+        await store.revoke_token(await store.organization(org), identifier)
+
+    _with_store(work)
+    _print({"revoked": identifier}, json=False)
+
+
+@directive_app.command("set")
+def set_directive(
+    agent: str,
+    file: Annotated[typer.FileText, typer.Argument(help="The text; - reads standard input.")],
+    org: Org = "demo",
+    json: Json = False,
+) -> None:
+    """Give an agent its directive; the earlier versions are kept."""
+    text = file.read().strip()
+    if not text:
+        raise InvalidRequestError("The directive is empty.")
+
+    async def work(store: IdentityStore) -> int:
+        org_id = await store.organization(org)
+        return await store.set_directive(org_id, (await store.agent(org_id, agent)).id, text)
+
+    _print({"version": _with_store(work)}, json)
