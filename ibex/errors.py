@@ -10,7 +10,9 @@
     │   ├── SessionNotFoundError
     │   └── MemoryNotFoundError
     ├── ConflictError                 409  the row is not in a state that allows this
+    │   └── LeaseLostError            409  another run has the session by now
     ├── InvalidRequestError           400  malformed JSON, a wrong type, a missing field
+    │   ├── MethodNotAllowedError     405
     │   └── RequestTooLargeError      413
     ├── DependencyError               503  something IBEX needs does not answer
     │   ├── DatabaseUnavailableError
@@ -128,6 +130,13 @@ class ConflictError(IbexError):
     hint = "Read the current state and try again."
 
 
+class LeaseLostError(ConflictError):
+    """The lease of this session expired and has passed on."""
+
+    code = "lease_lost"
+    hint = "Nothing was written; the run that holds the lease now does the work."
+
+
 class InvalidRequestError(IbexError):
     """The request is malformed."""
 
@@ -135,6 +144,14 @@ class InvalidRequestError(IbexError):
     status = 400
     kind = "invalid_request_error"
     hint = "Correct the request and send it again."
+
+
+class MethodNotAllowedError(InvalidRequestError):
+    """This address does not take that method."""
+
+    code = "method_not_allowed"
+    status = 405
+    hint = "The 'allow' header lists the methods."
 
 
 class RequestTooLargeError(InvalidRequestError):

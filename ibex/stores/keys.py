@@ -18,8 +18,12 @@ def directive(org_id: UUID, agent_id: UUID) -> str:
 
 
 def embedding(model: str, digest: str) -> str:
-    """384 float32, little-endian. Vectors of a text are the same for every tenant, and the key
-    holds a keyed digest of the text, so that nobody can ask whether a text was seen."""
+    """384 float32, little-endian, and one byte: 1 when the text was longer than the model reads.
+
+    A text has the same vector for every tenant, so the key has no organization. `digest` is the
+    SHA-256 of the text: whoever reads Redis could test a guess, but the vector beside it tells as
+    much, and a key to the digest would lie on the same machine. No answer of any service shows
+    whether a text was in the cache."""
     return f"ibex:embedding:{model}:{digest}"
 
 

@@ -1,0 +1,105 @@
+"""Texts of concurrent callers, encoded together by the one thread that owns the model.
+
+A batch is bounded by its padded size, so that it takes about the time of one long text: that is
+how long a short query waits at most for the one before. Small requests (a query of the assembler)
+go before large ones (the pipeline), and every fourth batch begins with a large one.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from hotpath.embedder.model import Embedding
+from ibex.errors import EmbedderUnavailableError
+
+QUEUE_LIMIT: Final = 4096  # texts waiting
+_BATCH_TEXTS: Final = 32
+_BATCH_CHARACTERS: Final = 1024  # texts times the longest of them; about 256 tokens
+_SMALL_REQUEST: Final = 8  # texts
+_FAIR_SHARE: Final = 4  # of so many batches one begins with a large request
+
+Encode = Callable[[list[str]], list[Embedding]]
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    text: str = field(repr=False)
+    result: asyncio.Future[Embedding] = field(repr=False)
+
+
+class Batcher:
+    def __init__(self, encode: Encode, executor: ThreadPoolExecutor) -> None:
+        """`executor` has one thread; `encode` runs there and nowhere else."""
+        self.batches = 0
+        self._encode = encode
+        self._executor = executor
+        self._small: deque[Waiting] = deque()
+        self._large: deque[Waiting] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def queued(self) -> int:
+        """Texts that wait for a batch."""
+        return len(self._small) + len(self._large)
+
+    async def encode(self, texts: Sequence[str]) -> list[Embedding]:
+        """Raises EmbedderUnavailableError at once when the queue has no room for all of them."""
+        if not texts:
+            return []
+        if self.queued + len(texts) > QUEUE_LIMIT:
+            raise EmbedderUnavailableError(
+                "The embedding service is busy: its queue is full.", hint="Try again in a second."
+            )
+        loop = asyncio.get_running_loop()
+        waiting = [Waiting(text, loop.create_future()) for text in texts]
+        (self._small if len(texts) <= _SMALL_REQUEST else self._large).extend(waiting)
+        if self._running is None or self._running.done():
+            self._running = loop.create_task(self._run())
+        try:
+            return list(await asyncio.gather(*(one.result for one in waiting)))
+        finally:
+            # A caller that left, or a batch that failed: the rest is not worth a batch.
+            for one in waiting:
+                one.result.cancel()
+
+    async def _run(self) -> None:
+        """Batch after batch until nobody waits."""
+        loop = asyncio.get_running_loop()
+        while batch := self._next():
+            self.batches += 1
+            texts = [one.text for one in batch]
+            try:
+                embeddings = await loop.run_in_executor(self._executor, self._encode, texts)
+            except Exception as error:  # noqa: BLE001  handed to every caller of this batch
+                for one in batch:
+                    if not one.result.done():
+                        one.result.set_exception(error)
+                continue
+            for one, embedding in zip(batch, embeddings, strict=True):
+                if not one.result.done():
+                    one.result.set_result(embedding)
+
+    def _next(self) -> list[Waiting]:
+        lanes = (self._small, self._large)
+        if self.batches % _FAIR_SHARE == _FAIR_SHARE - 1:
+            lanes = (self._large, self._small)
+        return take(lanes)
+
+
+def take(lanes: Sequence[deque[Waiting]]) -> list[Waiting]:
+    """The next batch, taken off the lanes in their order; empty when nobody waits any more."""
+    batch: list[Waiting] = []
+    longest = 0
+    for lane in lanes:
+        while lane and len(batch) < _BATCH_TEXTS:
+            if lane[0].result.done():  # its caller left
+                lane.popleft()
+                continue
+            longest = max(longest, len(lane[0].text))
+            if batch and longest * (len(batch) + 1) > _BATCH_CHARACTERS:
+                return batch
+            batch.append(lane.popleft())
+    return batch

@@ -1,0 +1,146 @@
+"""`POST /embed`, `GET /health`, `GET /ready`, `GET /metrics` (docs/architecture.md)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import numpy as np
+
+from hotpath.embedder.batching import Batcher
+from hotpath.embedder.cache import EmbeddingCache
+from hotpath.embedder.model import MODEL_NAME, Embedding, EmbeddingModel
+from ibex.asgi import (
+    Receive,
+    Scope,
+    Send,
+    Service,
+    header,
+    read_object,
+    send_bytes,
+    send_json,
+)
+from ibex.embedding import DIMENSIONS, MAX_TEXTS, ROW_TYPE, VECTORS
+from ibex.errors import EmbedderUnavailableError, InvalidRequestError
+from ibex.settings import Settings
+
+_log = logging.getLogger("ibex.embedder")
+_METRICS_TYPE: Final = b"text/plain; version=0.0.4"
+
+
+class EmbedderService(Service):
+    def __init__(self, settings: Settings, on_failure: Callable[[], None]) -> None:
+        """`on_failure` is called when the model cannot be loaded: the process is of no use."""
+        super().__init__("embedder")
+        self._limit = settings.max_body_bytes
+        self._on_failure = on_failure
+        self._cache = EmbeddingCache(settings.redis_dsn, settings.embedding_model)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._batcher: Batcher | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._texts = self._hits = self._misses = 0
+        self.handlers = {
+            "/embed": {"POST": self._embed},
+            "/health": {"GET": self._health},
+            "/ready": {"GET": self._ready},
+            "/metrics": {"GET": self._metrics},
+        }
+
+    async def start(self) -> None:
+        self._loading = asyncio.create_task(self._load())
+
+    async def stop(self) -> None:
+        if self._loading:
+            self._loading.cancel()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        await self._cache.close()
+
+    async def _load(self) -> None:
+        started = time.monotonic()
+        loop = asyncio.get_running_loop()
+        try:
+            model = await loop.run_in_executor(self._executor, EmbeddingModel)
+        except Exception:  # noqa: BLE001  whatever it was, the process ends and says so
+            _log.exception("the embedding model could not be loaded")
+            self._on_failure()
+            return
+        self._batcher = Batcher(model.encode, self._executor)
+        _log.info("%s is warm after %.1f s", MODEL_NAME, time.monotonic() - started)
+
+    async def _embed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        texts = parse_texts(await read_object(scope, receive, self._limit))
+        if self._batcher is None:
+            raise EmbedderUnavailableError("The embedding model is still loading.")
+        unique = list(dict.fromkeys(texts))
+        known = await self._cache.read(unique)
+        missing = [text for text in unique if text not in known]
+        computed = dict(zip(missing, await self._batcher.encode(missing), strict=True))
+        self._texts += len(texts)
+        self._hits += len(known)
+        self._misses += len(missing)
+        known |= computed
+        await _reply(scope, send, [known[text] for text in texts])
+        await self._cache.write(computed)  # the caller has its answer already
+
+    async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_json(send, 200, {"status": "ok"})
+
+    async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
+        warm = self._batcher is not None
+        await send_json(send, 200 if warm else 503, {"ready": warm, "checks": {"model": warm}})
+
+    async def _metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        batcher = self._batcher
+        figures = (
+            ("texts_total", "counter", "Texts answered.", self._texts),
+            ("cache_hits_total", "counter", "Distinct texts found in Redis.", self._hits),
+            ("cache_misses_total", "counter", "Distinct texts computed.", self._misses),
+            ("cache_failures_total", "counter", "Redis failed or was slow.", self._cache.failures),
+            ("batches_total", "counter", "Runs of the model.", batcher.batches if batcher else 0),
+            ("queue_length", "gauge", "Texts that wait.", batcher.queued if batcher else 0),
+        )
+        lines = [
+            f"# HELP ibex_embedder_{name} {text}\n"
+            f"# TYPE ibex_embedder_{name} {kind}\n"
+            f"ibex_embedder_{name} {value}\n"
+            for name, kind, text, value in figures
+        ]
+        await send_bytes(send, 200, "".join(lines).encode(), _METRICS_TYPE)
+
+
+def parse_texts(body: dict[str, Any]) -> list[str]:
+    """`{"texts": [1 to 512 texts]}` or `{"text": "…"}`. Raises InvalidRequestError."""
+    if ("texts" in body) == ("text" in body):
+        raise InvalidRequestError("Send either 'texts', a list, or 'text'.")
+    texts = [body["text"]] if "text" in body else body["texts"]
+    if not isinstance(texts, list):
+        raise InvalidRequestError("'texts' must be a list.")
+    if not 1 <= len(texts) <= MAX_TEXTS:
+        raise InvalidRequestError(f"'texts' must hold 1 to {MAX_TEXTS} texts, not {len(texts)}.")
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"Text {place} is not text.")
+        if not text.strip():
+            raise InvalidRequestError(f"Text {place} is empty.")
+    return texts
+
+
+async def _reply(scope: Scope, send: Send, embeddings: list[Embedding]) -> None:
+    rows = np.stack([one.vector for one in embeddings])
+    truncated = [place for place, one in enumerate(embeddings) if one.truncated]
+    if header(scope, b"accept") == VECTORS:
+        headers = (
+            (b"x-ibex-model", MODEL_NAME.encode()),
+            (b"x-ibex-truncated", ",".join(map(str, truncated)).encode()),
+        )
+        await send_bytes(send, 200, rows.astype(ROW_TYPE).tobytes(), VECTORS.encode(), headers)
+        return
+    reply = {
+        "model": MODEL_NAME,
+        "dimensions": DIMENSIONS,
+        "embeddings": rows,
+        "truncated": truncated,
+    }
+    await send_json(send, 200, reply)
