@@ -22,7 +22,9 @@ import redis.asyncio
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
+from hotpath.assembler.server import running
 from ibex.embedded import servers
+from ibex.embedded.clickhouse import clickhouse
 from ibex.embedded.probes import http_ok
 from ibex.embedded.process import ProcessSpec
 from ibex.ids import new_id
@@ -115,6 +117,11 @@ def s3_server(base_settings: Settings) -> Iterator[ProcessSpec]:
 
 
 @pytest.fixture(scope="session")
+def clickhouse_server(base_settings: Settings) -> Iterator[ProcessSpec]:
+    yield from run_server(clickhouse(base_settings), base_settings.home)
+
+
+@pytest.fixture(scope="session")
 def embedder_server(base_settings: Settings, redis_server: ProcessSpec) -> Iterator[ProcessSpec]:
     """The embedding service with the real model, at `settings.embedder_endpoint`."""
     spec = http_service("hotpath.embedder", base_settings.embedder_port, base_settings)
@@ -192,3 +199,15 @@ async def redis_client(
     client = redis.asyncio.Redis.from_url(settings.redis_dsn)
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+async def assembler_server(
+    settings: Settings, redis_server: ProcessSpec
+) -> AsyncIterator[Settings]:
+    """The assembler in the test's own loop, on `settings.assembler_target`.
+
+    Context is found by words only unless the test asks for `embedder_server` as well.
+    """
+    async with running(settings):
+        yield settings
