@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     retrieval_deadline_ms: float = Field(40.0, gt=0, description="Directive, hot and cold, ms.")
     memory_token_budget: int = Field(2000, ge=0, description="Memory tokens in one request.")
     answer_token_reserve: int = Field(4096, ge=0, description="Tokens kept for the answer.")
+    context_windows: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        {}, description='Tokens by prefix of a model\'s name, JSON: {"my-model": 32768}.'
+    )
 
     # --- pipeline ---
     embedding_model: str = Field("all-MiniLM-L6-v2", description="Model of the embedder.")

@@ -1,0 +1,1 @@
+"""The gRPC process that verifies callers (`Auth`) and builds contexts (`ContextAssembly`)."""

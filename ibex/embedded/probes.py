@@ -3,7 +3,9 @@
 import asyncio
 from datetime import timedelta
 
+import grpc.aio
 import redis.asyncio
+from grpc_health.v1 import health_pb2
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 from redis.exceptions import RedisError
@@ -38,6 +40,22 @@ async def redis_answers(dsn: str) -> bool:
         return False
     finally:
         await client.aclose()
+
+
+async def grpc_serving(target: str) -> bool:
+    """The process behind host:port says SERVING (grpc.health.v1)."""
+    options = [("grpc.enable_http_proxy", 0)]
+    async with grpc.aio.insecure_channel(target, options=options) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        try:
+            answer = await check(health_pb2.HealthCheckRequest(), timeout=_LIMIT)
+        except grpc.aio.AioRpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 async def tcp_answers(host: str, port: int) -> bool:

@@ -73,7 +73,8 @@ class AuthClient:
         )
 
     async def verify_token(self, token: str) -> VerifiedToken:
-        """Raises AuthenticationError, or AssemblerUnavailableError when nobody answers."""
+        """Raises AuthenticationError, PermissionDeniedError when the organization is suspended, or
+        AssemblerUnavailableError when nobody answers."""
         try:
             answer = await self._verify_token(
                 VerifyTokenRequest(token=token), timeout=self._timeout
@@ -81,6 +82,8 @@ class AuthClient:
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                 raise AuthenticationError(error.details()) from None
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                raise PermissionDeniedError(error.details()) from None
             raise AssemblerUnavailableError(
                 f"The auth service does not answer ({error.code().name})."
             ) from error

@@ -1,0 +1,40 @@
+"""`python -m hotpath.assembler`: serve until SIGTERM or SIGINT."""
+
+import asyncio
+import logging
+import signal
+import sys
+
+import uvloop
+
+from hotpath.assembler.server import running
+from ibex.errors import ConfigurationError
+from ibex.logs import configure_logging
+from ibex.settings import Settings, load_settings
+
+_LOG = logging.getLogger("ibex.assembler")
+
+
+async def serve(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with running(settings):
+        _LOG.info("listening on %s:%d", settings.host, settings.assembler_port)
+        await stopped.wait()
+        _LOG.info("stopping")
+
+
+def main() -> None:
+    try:
+        settings = load_settings()
+        configure_logging(settings.log_level)
+        uvloop.run(serve(settings))
+    except ConfigurationError as error:
+        sys.stderr.write(f"ibex: {error.message} {error.advice}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

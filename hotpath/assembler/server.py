@@ -1,0 +1,94 @@
+"""Puts the assembler together: stores, services, health, one gRPC server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import grpc
+import grpc.aio
+import redis.asyncio
+from grpc_health.v1 import health_pb2_grpc
+
+from hotpath.assembler.auth_service import AuthService
+from hotpath.assembler.context_service import ContextService
+from hotpath.assembler.readiness import Readiness
+from ibex.embedded.probes import http_ok, redis_answers
+from ibex.embedding import EmbedderClient
+from ibex.errors import ConfigurationError
+from ibex.memory import tokens
+from ibex.memory.recall import Recall
+from ibex.settings import Settings
+from ibex.stores.directives import DirectiveCache
+from ibex.stores.hot import HotCache
+from ibex.stores.identity import IdentityStore
+from ibex.stores.memories import MemoryReader
+from ibex.stores.postgres import Database
+
+_MESSAGE_BYTES = 64 * 2**20
+_OPTIONS = [
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MESSAGE_BYTES),
+    # Two processes on one port would share its requests without anybody noticing.
+    ("grpc.so_reuseport", 0),
+]
+_REDIS_LIMIT = 1.0  # seconds; the deadline of a request is shorter and ends its waiting
+_EMBED_LIMIT = 2.0
+_GRACE = 5.0
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[None]:
+    """The assembler serves inside; on the way out calls in progress get 5 s to end.
+
+    Raises ConfigurationError when the port is taken. The stores need not answer yet.
+    """
+    async with AsyncExitStack() as stack:
+        # No connection is made before the first use: a late PostgreSQL is not a failed start.
+        database = await Database.connect(
+            settings.app_dsn, name="assembler", min_size=0, max_size=16
+        )
+        stack.push_async_callback(database.close)
+        cache = redis.asyncio.Redis.from_url(
+            settings.redis_dsn, socket_timeout=_REDIS_LIMIT, socket_connect_timeout=_REDIS_LIMIT
+        )
+        stack.push_async_callback(cache.aclose)
+        embedder = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT)
+        stack.push_async_callback(embedder.close)
+        recall = Recall(
+            DirectiveCache(cache, database),
+            HotCache(cache, database),
+            MemoryReader(database),
+            embedder,
+            deadline=settings.retrieval_deadline_ms / 1000,
+        )
+        stack.push_async_callback(recall.close)
+        await asyncio.to_thread(tokens.load_encodings)
+        readiness = Readiness(
+            {
+                "postgres": database.answers,
+                "redis": partial(redis_answers, settings.redis_dsn),
+                "embedder": partial(http_ok, f"{settings.embedder_endpoint}/ready"),
+            }
+        )
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers(
+            (
+                AuthService(IdentityStore(database)).handler(),
+                ContextService(recall, settings).handler(),
+            )
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(readiness.health, server)
+        address = f"{settings.host}:{settings.assembler_port}"
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError:
+            raise ConfigurationError(
+                f"Nothing can listen on {address}.",
+                hint="Another process has the port; set IBEX_ASSEMBLER_PORT.",
+            ) from None
+        await readiness.start()
+        await server.start()
+        stack.push_async_callback(server.stop, _GRACE)
+        stack.push_async_callback(readiness.stop)
+        yield

@@ -1,0 +1,209 @@
+"""Fetches what a request may be given: the directive, the hot lists and a search, side by side.
+
+One deadline for all of it. What arrived is used, what did not is named, and late work is cancelled
+without anybody waiting for it. When only the embedder fails, the search goes by words.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, Protocol, TypeVar
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from ibex.errors import IbexError
+from ibex.memory.model import Candidate, Vector
+from ibex.stores.directives import Briefing, DirectiveCache
+from ibex.stores.hot import HotCache
+from ibex.stores.memories import MemoryReader
+
+T = TypeVar("T")
+
+#: The part of the deadline that the search waits for the question's vector.
+EMBED_SHARE: Final = 0.6
+# What counts in a long message stands in its first or its last words.
+_HEAD, _TAIL = 400, 800
+
+_LOG = logging.getLogger("ibex.recall")
+
+
+class Embeds(Protocol):
+    async def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Unit rows, shape (n, 384)."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One message of the conversation."""
+
+    role: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Recalled:
+    briefing: Briefing | None
+    candidates: tuple[Candidate, ...] = field(repr=False)
+    vector: Vector | None = field(repr=False)  # of the question
+    degraded: tuple[str, ...]  # of "directive", "hot", "cold", "embed": what did not arrive
+    milliseconds: Mapping[str, float]  # of each of the four that arrived
+
+
+class Recall:
+    def __init__(
+        self,
+        directives: DirectiveCache,
+        hot: HotCache,
+        memories: MemoryReader,
+        embedder: Embeds,
+        *,
+        deadline: float,
+    ) -> None:
+        """`deadline` in seconds, for each `fetch`."""
+        self._directives = directives
+        self._hot = hot
+        self._memories = memories
+        self._embedder = embedder
+        self._deadline = deadline
+        self._unfinished: set[asyncio.Task[Any]] = set()
+        self._rebuilding: set[tuple[UUID, UUID, UUID | None]] = set()
+
+    async def fetch(
+        self, org_id: UUID, agent_id: UUID, user_id: UUID | None, question: str
+    ) -> Recalled:
+        """Never raises for a part that does not answer; see `Recalled.degraded`."""
+        embed: _Part[Vector | None] = _Part("embed", self._vector(question))
+        directive = _Part("directive", self._directives.read(org_id, agent_id))
+        hot = _Part("hot", self._hot.lookup(org_id, agent_id, user_id))
+        cold = _Part("cold", self._search(embed, org_id, agent_id, user_id, question))
+        running: tuple[_Part[Any], ...] = (directive, hot, cold, embed)
+        try:
+            await asyncio.wait({part.task for part in running}, timeout=self._deadline)
+        finally:
+            for part in running:
+                self._let_go(part.task)
+        listed = hot.outcome()
+        for owner in listed.missing if listed else ():
+            self._rebuild(org_id, agent_id, owner)
+        return Recalled(
+            briefing=directive.outcome(),
+            candidates=merge(listed.memories if listed else (), cold.outcome() or ()),
+            vector=embed.outcome(),
+            degraded=tuple(part.name for part in running if not part.arrived),
+            milliseconds={part.name: part.milliseconds for part in running if part.arrived},
+        )
+
+    async def close(self) -> None:
+        """End what still runs in the background."""
+        for task in self._unfinished:
+            task.cancel()
+        await asyncio.gather(*self._unfinished, return_exceptions=True)
+
+    async def _vector(self, question: str) -> Vector | None:
+        if not question:
+            return None
+        vector: Vector = (await self._embedder.embed([question]))[0]
+        return vector
+
+    async def _search(
+        self,
+        embed: "_Part[Vector | None]",
+        org_id: UUID,
+        agent_id: UUID,
+        user_id: UUID | None,
+        question: str,
+    ) -> list[Candidate]:
+        if not question:
+            return []
+        await asyncio.wait({embed.task}, timeout=self._deadline * EMBED_SHARE)
+        return await self._memories.search(org_id, agent_id, user_id, question, embed.outcome())
+
+    def _rebuild(self, org_id: UUID, agent_id: UUID, user_id: UUID | None) -> None:
+        """Fill a hot list that Redis has lost; one task a list, however many requests miss it."""
+        owner = (org_id, agent_id, user_id)
+        if owner in self._rebuilding:
+            return
+        self._rebuilding.add(owner)
+        task = asyncio.create_task(self._hot.refresh(*owner), name="rebuild-hot")
+        task.add_done_callback(lambda _: self._rebuilding.discard(owner))
+        self._keep(task)
+
+    def _let_go(self, task: asyncio.Task[Any]) -> None:
+        if not task.done():
+            task.cancel()
+            self._keep(task)
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._unfinished.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._unfinished.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _LOG.warning("%s failed: %s", task.get_name(), type(error).__name__)
+
+
+class _Part(Generic[T]):
+    """One fetch: a task, how long it took, and what came of it."""
+
+    def __init__(self, name: str, fetching: Coroutine[Any, Any, T]) -> None:
+        self.name = name
+        self.milliseconds = 0.0
+        self.task = asyncio.create_task(self._measured(fetching), name=f"recall-{name}")
+
+    @property
+    def arrived(self) -> bool:
+        task = self.task
+        return task.done() and not task.cancelled() and task.exception() is None
+
+    def outcome(self) -> T | None:
+        """What arrived; None when it is late or failed."""
+        return self.task.result() if self.arrived else None
+
+    async def _measured(self, fetching: Coroutine[Any, Any, T]) -> T:
+        began = time.perf_counter()
+        try:
+            return await fetching
+        except IbexError:
+            raise  # a part that is away is expected, and named in the answer
+        except Exception as error:
+            _LOG.error("%s failed: %s", self.name, type(error).__name__)
+            raise
+        finally:
+            self.milliseconds = (time.perf_counter() - began) * 1000
+
+
+def merge(hot: Iterable[Candidate], cold: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Each memory once. Of one found twice the search's copy stays: it is the fresher one, and
+    knows how well the words are met."""
+    merged = {candidate.id: candidate for candidate in hot}
+    for candidate in cold:
+        known = candidate.id in merged
+        merged[candidate.id] = replace(candidate, origin="both") if known else candidate
+    return tuple(merged.values())
+
+
+def cosines(candidates: Sequence[Candidate], vector: Vector) -> npt.NDArray[np.float32]:
+    """Of each candidate with `vector`, both of unit length; shape (len(candidates),)."""
+    if not candidates:
+        return np.empty(0, np.float32)
+    rows: npt.NDArray[np.float32] = np.stack([one.embedding for one in candidates])
+    return rows @ vector
+
+
+def question_of(messages: Sequence[Said]) -> str:
+    """What to look for: the newest user message, of a long one its beginning and its end.
+
+    A conversation without a user message is searched by its newest message that is not the
+    system's; empty when there is none.
+    """
+    spoken = [one for one in messages if one.role not in ("system", "developer")]
+    asked = [one for one in spoken if one.role == "user"] or spoken
+    text = next((one.text.strip() for one in reversed(asked) if one.text.strip()), "")
+    if len(text) > _HEAD + _TAIL:
+        return f"{text[:_HEAD]}\n{text[-_TAIL:]}"
+    return text

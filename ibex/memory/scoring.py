@@ -1,0 +1,90 @@
+"""The composite score: the one place that decides which memory matters more.
+
+    score = 0.40·relevance + 0.25·recency + 0.20·usefulness + 0.10·confidence
+          + 0.05·access_frequency                                     each part in [0, 1]
+
+relevance         half cosine, half lexical; the cosine calibrated to [0, 1]
+recency           0.5 ^ (age / half-life of the category)
+usefulness        how often answers rested on the memory; 0.5 as long as nobody knows
+confidence        of the extraction
+access_frequency  log(1 + accesses) / log(1 + 100)
+
+Source: the design, section 5. Half-lives are long on purpose: with 30 days the recency term alone
+pushes what was said last year out of the first ten (recall@10 .62 instead of .81 on LoCoMo).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import astuple
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+from ibex.memory.model import Candidate, Category, ScoreParts
+
+WEIGHTS: Final = ScoreParts(
+    relevance=0.40, recency=0.25, usefulness=0.20, confidence=0.10, access_frequency=0.05
+)
+HALF_LIFE_DAYS: Final[Mapping[Category, float]] = MappingProxyType(
+    {Category.PROCEDURAL: 3650.0, Category.DECLARATIVE: 1500.0, Category.EPISODIC: 1500.0}
+)
+ACCESSES_FOR_ONE: Final = 100
+
+# Cosines of all-MiniLM-L6-v2 between a question and a memory: unrelated ones lie around 0.1, the
+# same statement in other words around 0.7.
+COSINE_ZERO: Final = 0.10
+COSINE_ONE: Final = 0.70
+
+_SECONDS_A_DAY = 86_400.0
+
+
+def composite(parts: ScoreParts) -> float:
+    """In [0, 1], for parts in [0, 1]."""
+    products = zip(astuple(WEIGHTS), astuple(parts), strict=True)
+    return _clip(math.fsum(weight * part for weight, part in products))
+
+
+def score_parts(
+    candidate: Candidate, *, cosine: float | None, lexical: float | None, now: datetime
+) -> ScoreParts:
+    """`cosine` in [-1, 1] and `lexical` in [0, 1] with the query; None: not known."""
+    return ScoreParts(
+        relevance=relevance(cosine, lexical),
+        recency=recency(candidate.category, candidate.valid_from, now),
+        usefulness=_clip(candidate.usefulness),
+        confidence=_clip(candidate.confidence),
+        access_frequency=access_frequency(candidate.access_count),
+    )
+
+
+def static_score(candidate: Candidate, now: datetime) -> float:
+    """The composite with relevance 0: what is known of a memory before there is a question."""
+    return composite(score_parts(candidate, cosine=None, lexical=None, now=now))
+
+
+def relevance(cosine: float | None, lexical: float | None) -> float:
+    """The mean of both; the one that is known when the other part could not be asked."""
+    known = [calibrated(cosine)] if cosine is not None else []
+    if lexical is not None:
+        known.append(_clip(lexical))
+    return sum(known) / len(known) if known else 0.0
+
+
+def calibrated(cosine: float) -> float:
+    """A cosine of the embedding model on the scale from unrelated (0) to the same (1)."""
+    return _clip((cosine - COSINE_ZERO) / (COSINE_ONE - COSINE_ZERO))
+
+
+def recency(category: Category, valid_from: datetime, now: datetime) -> float:
+    """Exponential decay of the category's half-life; 1 for what lies in the future."""
+    age = max(0.0, (now - valid_from).total_seconds()) / _SECONDS_A_DAY
+    return _clip(0.5 ** (age / HALF_LIFE_DAYS[category]))
+
+
+def access_frequency(accesses: int) -> float:
+    return _clip(math.log1p(max(0, accesses)) / math.log1p(ACCESSES_FOR_ONE))
+
+
+def _clip(value: float) -> float:
+    """To [0, 1]; what is not a number is 0."""
+    return min(1.0, max(0.0, value)) if value == value else 0.0  # noqa: PLR0124 - NaN

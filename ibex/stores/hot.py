@@ -1,0 +1,134 @@
+"""The hot lists: the memories that matter most before any question is asked.
+
+One list of an agent's own memories and one a user, so that a change to either is one rebuild. A
+list is a sorted set (memory id → static score) and a hash (memory id → the packed memory), both
+with the organization as hash tag. A reader takes the agent's and the user's list in one round trip;
+a refresh replaces a list at once. All of it is a cache: what is missing is rebuilt from PostgreSQL.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgpack
+import numpy as np
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from ibex.errors import CacheUnavailableError
+from ibex.memory.model import Candidate, Category
+from ibex.memory.scoring import static_score
+from ibex.stores import keys
+from ibex.stores.memories import MemoryReader
+from ibex.stores.postgres import Database
+
+SIZE: Final = 50  # memories of a list, and of what a reader gets
+TTL: Final = 86_400  # seconds
+
+# The only member of a list that is known to be empty, so that it is told from a missing one.
+_NOTHING: Final = b"-"
+
+
+@dataclass(frozen=True)
+class HotList:
+    memories: list[Candidate]  # best first
+    missing: tuple[UUID | None, ...]  # users (None: the agent itself) whose list must be rebuilt
+
+
+class HotCache:
+    def __init__(self, client: redis.asyncio.Redis, database: Database) -> None:
+        """The client's own time-outs are the deadline of each call."""
+        self._client = client
+        self._memories = MemoryReader(database)
+
+    async def read(self, org_id: UUID, agent_id: UUID, user_id: UUID | None) -> list[Candidate]:
+        """The 50 best of the agent's own memories and the user's, best first.
+
+        Raises CacheUnavailableError.
+        """
+        return (await self.lookup(org_id, agent_id, user_id)).memories
+
+    async def lookup(self, org_id: UUID, agent_id: UUID, user_id: UUID | None) -> HotList:
+        """`read`, and which lists are missing. Raises CacheUnavailableError."""
+        owners = (None,) if user_id is None else (None, user_id)
+        pipeline = self._client.pipeline(transaction=True)
+        for owner in owners:
+            pipeline.zrange(
+                keys.hot_scores(org_id, agent_id, owner), 0, -1, desc=True, withscores=True
+            )
+            pipeline.hgetall(keys.hot_memories(org_id, agent_id, owner))
+        answers = await _execute(pipeline)
+        ranked: list[tuple[float, bytes, bytes]] = []
+        missing: list[UUID | None] = []
+        for owner, scores, packed in zip(owners, answers[::2], answers[1::2], strict=True):
+            if not scores:
+                missing.append(owner)
+            ranked.extend(
+                (-score, member, packed[member]) for member, score in scores if member in packed
+            )
+        best = sorted(ranked)[:SIZE]
+        return HotList([_unpack(member, value) for _, member, value in best], tuple(missing))
+
+    async def refresh(self, org_id: UUID, agent_id: UUID, user_id: UUID | None = None) -> int:
+        """Rebuild the user's list, without a user the agent's own; how many memories it has.
+
+        Raises DatabaseUnavailableError and CacheUnavailableError.
+        """
+        now = datetime.now(UTC)
+        best = await self._memories.best(org_id, agent_id, user_id, SIZE, now)
+        scores = {one.id.bytes: static_score(one, now) for one in best} or {_NOTHING: 0.0}
+        scores_key = keys.hot_scores(org_id, agent_id, user_id)
+        memories_key = keys.hot_memories(org_id, agent_id, user_id)
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.delete(scores_key, memories_key)
+        pipeline.zadd(scores_key, scores)
+        pipeline.expire(scores_key, TTL)
+        if best:
+            pipeline.hset(memories_key, mapping={one.id.bytes: _pack(one) for one in best})
+            pipeline.expire(memories_key, TTL)
+        await _execute(pipeline)
+        return len(best)
+
+
+async def _execute(pipeline: "redis.asyncio.client.Pipeline") -> list[Any]:
+    try:
+        answers: list[Any] = await pipeline.execute()
+    except (RedisError, OSError) as error:
+        raise CacheUnavailableError(f"Redis does not answer ({type(error).__name__}).") from error
+    return answers
+
+
+def _pack(memory: Candidate) -> bytes:
+    packed: bytes = msgpack.packb(
+        (
+            memory.version,
+            memory.category.value,
+            memory.content,
+            memory.confidence,
+            memory.usefulness,
+            memory.access_count,
+            memory.valid_from.timestamp(),
+            memory.embedding.astype("<f2").tobytes(),
+        )
+    )
+    return packed
+
+
+def _unpack(member: bytes, packed: bytes) -> Candidate:
+    version, category, content, confidence, usefulness, accesses, valid_from, embedding = (
+        msgpack.unpackb(packed)
+    )
+    return Candidate(
+        id=UUID(bytes=member),
+        version=version,
+        category=Category(category),
+        content=content,
+        confidence=confidence,
+        usefulness=usefulness,
+        access_count=accesses,
+        valid_from=datetime.fromtimestamp(valid_from, UTC),
+        embedding=np.frombuffer(embedding, "<f2").astype(np.float32),
+        lexical=0.0,
+        origin="hot",
+    )

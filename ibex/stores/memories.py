@@ -1,0 +1,89 @@
+"""The read side of memories in PostgreSQL: what recall may see."""
+
+from dataclasses import astuple
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from ibex.memory import scoring
+from ibex.memory.model import Candidate, Category, Vector
+from ibex.stores.postgres import Database
+from ibex.stores.queries import load
+
+_SQL = load("memories")
+
+#: Candidates by meaning, and as many again by words.
+SEARCH_WIDTH = 40
+
+
+class MemoryReader:
+    """Only memories that are active and in force now; one agent's, and of one user at most."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def search(
+        self,
+        org_id: UUID,
+        agent_id: UUID,
+        user_id: UUID | None,
+        question: str,
+        vector: Vector | None,
+        *,
+        width: int = SEARCH_WIDTH,
+    ) -> list[Candidate]:
+        """The `width` nearest to `vector` and the `width` with most of the question's words.
+
+        Of the agent's own memories and the user's, in no order. Without a vector by words only.
+        Raises DatabaseUnavailableError.
+        """
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(
+                _SQL["search"],
+                org_id,
+                agent_id,
+                user_id,
+                question.replace("\0", " "),  # PostgreSQL's text holds no NUL
+                vector,
+                width,
+            )
+        return [_candidate(row, "cold") for row in rows]
+
+    async def best(
+        self, org_id: UUID, agent_id: UUID, user_id: UUID | None, limit: int, now: datetime
+    ) -> list[Candidate]:
+        """The `limit` memories with the highest `scoring.static_score`, best first.
+
+        Of the user's memories only; without a user, of the agent's own only.
+        """
+        _, *weights = astuple(scoring.WEIGHTS)
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(
+                _SQL["hot"],
+                org_id,
+                agent_id,
+                user_id,
+                limit,
+                *weights,
+                *(scoring.HALF_LIFE_DAYS[category] for category in Category),
+                scoring.ACCESSES_FOR_ONE,
+                now,
+            )
+        return [_candidate(row, "hot") for row in rows]
+
+
+def _candidate(row: asyncpg.Record, origin: str) -> Candidate:
+    return Candidate(
+        id=row["id"],
+        version=row["version"],
+        category=Category(row["category"]),
+        content=row["content"],
+        confidence=row["confidence"],
+        usefulness=row["usefulness"],
+        access_count=row["access_count"],
+        valid_from=row["valid_from"],
+        embedding=row["embedding"].to_numpy(),
+        lexical=row["lexical"],
+        origin=origin,
+    )

@@ -1,0 +1,62 @@
+-- Recall: the memories one request may see. Always the organization and the agent, and of the
+-- users' memories only those of the one user ($3, NULL: none); active, and believed now.
+
+-- name: search
+-- Exact search by meaning and by words, over one agent's rows through the (org_id, agent_id)
+-- index. `+ 0` keeps the planner away from an approximate index, whose filter would lose rows; the
+-- GIN index is of no use either, for `@@` is not leakproof under row-level security.
+-- $4: the question; $5: its vector, NULL: words only; $6: how many by each.
+-- `lexical` is the share of the question's words that a memory has, in [0, 1]: ts_rank with equal
+-- weights is the mean over the words of an OR query, and a single occurrence counts 6/pi^2. Of a
+-- long question, five words are as good as all.
+WITH asked AS MATERIALIZED (
+  SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery AS words,
+    count(*) / least(count(*), 5) / 0.6079271::float8 AS one
+  FROM unnest(to_tsvector('english', $4))
+),
+near AS (
+  SELECT id FROM ibex_core.memories
+  WHERE $5::vector IS NOT NULL
+    AND org_id = $1 AND agent_id = $2 AND (user_id IS NULL OR user_id = $3)
+    AND status = 'active' AND valid_to IS NULL
+  ORDER BY (embedding <=> $5) + 0
+  LIMIT $6
+),
+worded AS (
+  SELECT id FROM ibex_core.memories
+  WHERE org_id = $1 AND agent_id = $2 AND (user_id IS NULL OR user_id = $3)
+    AND status = 'active' AND valid_to IS NULL
+    AND search @@ (SELECT words FROM asked)
+  ORDER BY ts_rank('{1,1,1,1}', search, (SELECT words FROM asked)) DESC, id
+  LIMIT $6
+)
+SELECT m.id, m.version, m.category, m.content, m.confidence, m.usefulness, m.access_count,
+  m.valid_from, m.embedding,
+  coalesce(
+    least(1, ts_rank('{1,1,1,1}', m.search, asked.words) * asked.one), 0
+  )::float8 AS lexical
+FROM (TABLE near UNION TABLE worded) found
+JOIN ibex_core.memories m ON m.org_id = $1 AND m.id = found.id
+CROSS JOIN asked;
+
+-- name: hot
+-- The $4 best by the composite score without relevance, of one user's memories ($3; NULL: of the
+-- agent's own).
+-- Weights ($5 recency, $6 usefulness, $7 confidence, $8 access frequency), half-lives in days ($9
+-- procedural, $10 declarative, $11 episodic) and the accesses that count as 1 ($12) come from
+-- ibex/memory/scoring.py, the one place that decides them. $13: now.
+SELECT id, version, category, content, confidence, usefulness, access_count, valid_from, embedding,
+  0::float8 AS lexical
+FROM ibex_core.memories
+WHERE org_id = $1 AND agent_id = $2
+  AND (user_id = $3 OR (user_id IS NULL AND $3 IS NULL))
+  AND status = 'active' AND valid_to IS NULL
+ORDER BY
+  $5::float8 * power(0.5, greatest(0, extract(epoch FROM $13 - valid_from)::float8 / 86400)
+    / CASE category WHEN 'procedural' THEN $9::float8
+                    WHEN 'declarative' THEN $10::float8
+                    ELSE $11::float8 END)
+  + $6::float8 * usefulness
+  + $7::float8 * confidence
+  + $8::float8 * least(1, ln(1 + access_count) / ln(1 + $12::float8)) DESC, id
+LIMIT $4;
