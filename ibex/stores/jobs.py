@@ -1,0 +1,176 @@
+"""The pipeline's work list: one job a session, claimed with a lease.
+
+    waiting ─claim→ leased ─settle→ done            a later completion makes it waiting again
+       ↑                └──fail──→ waiting | dead   dead after the last try; requeue starts anew
+       └── lease over: claimable again, as if it were waiting
+
+Every try is counted when it is claimed, and that is committed before any model is called. Claiming
+and counting go across organizations and see ids only; what touches a session runs as its tenant.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from ibex.errors import LeaseLostError
+from ibex.stores.postgres import Connection, Database
+from ibex.stores.queries import load
+
+_SQL = load("jobs")
+MAX_BACKOFF = 3600.0  # seconds
+
+
+@dataclass(frozen=True)
+class ClaimedSession:
+    """A session that `owner` may extract until its lease ends."""
+
+    org_id: UUID
+    session_id: UUID
+    agent_id: UUID
+    user_id: UUID | None
+    last_extracted_turn: int
+    turn_count: int  # when it was claimed
+    owner: str  # the run's id
+    attempt: int  # from 1
+
+
+@dataclass(frozen=True)
+class SessionKey:
+    org_id: UUID
+    session_id: UUID
+
+
+@dataclass(frozen=True)
+class WaitingWork:
+    claimable: int  # sessions to extract
+    unarchived: int  # sessions to archive
+
+
+def backoff_delay(base: float, attempt: int, jitter: float) -> float:
+    """Seconds to wait after try number `attempt` failed: doubling from `base`, of which a half is
+    sure and a half is drawn (`jitter` in [0, 1)), so that sessions failed together return apart.
+
+    Source: "equal jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+    return min(MAX_BACKOFF, base * 2.0 ** (attempt - 1)) * (0.5 + jitter / 2)
+
+
+class JobStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def waiting_work(self) -> WaitingWork:
+        async with self._database.system() as connection:
+            (row,) = await connection.fetch(_SQL["waiting_work"])
+        return WaitingWork(row["claimable"], row["unarchived"])
+
+    async def claimable(self) -> int:
+        return (await self.waiting_work()).claimable
+
+    async def claim(
+        self, owner: str, limit: int, lease: float, *, max_attempts: int = 3
+    ) -> list[ClaimedSession]:
+        """Up to `limit` sessions for `owner`, for `lease` seconds; committed on return.
+
+        A session whose `max_attempts` tries all ended with an expired lease becomes a dead letter.
+        """
+        async with self._database.system() as connection:
+            await connection.execute(_SQL["bury_expired"], max_attempts)
+            rows = await connection.fetch(_SQL["claim"], owner, limit, timedelta(seconds=lease))
+        return [
+            ClaimedSession(
+                org_id=row["org_id"],
+                session_id=row["session_id"],
+                agent_id=row["agent_id"],
+                user_id=row["user_id"],
+                last_extracted_turn=row["last_extracted_turn"],
+                turn_count=row["turn_count"],
+                owner=owner,
+                attempt=row["attempts"],
+            )
+            for row in rows
+        ]
+
+    async def renew(self, owner: str, lease: float) -> None:
+        """All leases of `owner` that still hold, for `lease` seconds from now."""
+        async with self._database.system() as connection:
+            await connection.execute(_SQL["renew"], owner, timedelta(seconds=lease))
+
+    async def holds_lease(self, owner: str) -> bool:
+        async with self._database.system() as connection:
+            held: bool = await connection.fetchval(_SQL["holds_lease"], owner)
+        return held
+
+    async def settle(self, connection: Connection, job: ClaimedSession, through_turn: int) -> None:
+        """`finish` inside the caller's transaction, as the tenant: what else it writes and the
+        session's watermark become true together. Raises LeaseLostError."""
+        session = await connection.fetchrow(_SQL["lock_session"], job.org_id, job.session_id)
+        if session is None:
+            raise LeaseLostError("The session was erased.")
+        more = session["status"] == "completed" and session["turn_count"] > through_turn
+        done = await connection.execute(
+            _SQL["settle"], job.org_id, job.session_id, job.owner, job.attempt, more
+        )
+        if done != "UPDATE 1":
+            raise LeaseLostError
+        await connection.execute(_SQL["move_extracted"], job.org_id, job.session_id, through_turn)
+
+    async def finish(self, job: ClaimedSession, through_turn: int) -> None:
+        """The session is extracted through this turn. Raises LeaseLostError."""
+        async with self._database.tenant(job.org_id) as connection:
+            await self.settle(connection, job, through_turn)
+
+    async def fail(self, job: ClaimedSession, code: str, max_attempts: int, backoff: float) -> str:
+        """Record an error's code; the session waits, or is `dead` after its last try.
+
+        `backoff` in seconds after the first try. Returns the new state. Raises LeaseLostError.
+        """
+        delay = backoff_delay(backoff, job.attempt, secrets.randbelow(1000) / 1000)
+        async with self._database.tenant(job.org_id) as connection:
+            state: str | None = await connection.fetchval(
+                _SQL["fail"],
+                job.org_id,
+                job.session_id,
+                job.owner,
+                job.attempt,
+                max_attempts,
+                timedelta(seconds=delay),
+                code,
+            )
+        if state is None:
+            raise LeaseLostError
+        return state
+
+    async def release(self, owner: str, code: str, max_attempts: int, backoff: float) -> int:
+        """Give back what a run that ends still holds; its number."""
+        async with self._database.system() as connection:
+            done = await connection.execute(
+                _SQL["release"], owner, code, max_attempts, timedelta(seconds=backoff)
+            )
+        return _affected(done)
+
+    async def requeue(self, org_id: UUID, session_id: UUID | None = None) -> int:
+        """Make the dead letter of a session, or all of the organization, waiting; their number."""
+        async with self._database.tenant(org_id) as connection:
+            done = await connection.execute(_SQL["requeue"], org_id, session_id)
+        return _affected(done)
+
+    async def counts(self, org_id: UUID | None = None) -> Mapping[str, int]:
+        """Jobs by state, of one organization or of all. States without a job are 0."""
+        async with self._database.system() as connection:
+            rows = await connection.fetch(_SQL["counts"], org_id)
+        counts = dict.fromkeys(("waiting", "leased", "done", "dead"), 0)
+        return counts | {row["status"]: row["jobs"] for row in rows}
+
+    async def sessions_to_archive(self, limit: int) -> list[SessionKey]:
+        """Completed sessions with turns past their archive."""
+        async with self._database.system() as connection:
+            rows = await connection.fetch(_SQL["sessions_to_archive"], limit)
+        return [SessionKey(row["org_id"], row["id"]) for row in rows]
+
+
+def _affected(status: str) -> int:
+    """Rows of a command's status, e.g. "UPDATE 3"."""
+    return int(status.rsplit(" ", 1)[1])

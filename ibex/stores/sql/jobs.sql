@@ -1,0 +1,118 @@
+-- The pipeline's work: claims of completed sessions, their leases, their outcome.
+-- A leased job's available_at is the end of its lease, so one index finds all that is claimable.
+
+-- name: waiting_work
+-- Runs as ibex_system. What a run would find: sessions to extract and sessions to archive.
+SELECT
+  (
+    SELECT count(*)
+    FROM ibex_core.extraction_jobs j
+    JOIN ibex_core.sessions s ON s.org_id = j.org_id AND s.id = j.session_id
+    WHERE j.status IN ('waiting', 'leased') AND j.available_at <= now()
+      AND (j.status = 'waiting' OR j.lease_until <= now()) AND s.status = 'completed'
+  ) AS claimable,
+  (
+    SELECT count(*)
+    FROM ibex_core.sessions
+    WHERE status = 'completed' AND archived_turn < turn_count
+  ) AS unarchived;
+
+-- name: bury_expired
+-- Runs as ibex_system. A session whose last try ended without a word is not tried again.
+UPDATE ibex_core.extraction_jobs
+SET status = 'dead', lease_until = NULL, lease_owner = NULL, last_error = 'lease_expired',
+  updated_at = now()
+WHERE status = 'leased' AND available_at <= now() AND lease_until <= now() AND attempts >= $1;
+
+-- name: claim
+-- Runs as ibex_system. $1 owner, $2 how many, $3 lease. Skips what others claim at this moment.
+WITH ready AS (
+  SELECT j.org_id, j.id, s.agent_id, s.user_id, s.last_extracted_turn, s.turn_count
+  FROM ibex_core.extraction_jobs j
+  JOIN ibex_core.sessions s ON s.org_id = j.org_id AND s.id = j.session_id
+  WHERE j.status IN ('waiting', 'leased') AND j.available_at <= now()
+    AND (j.status = 'waiting' OR j.lease_until <= now()) AND s.status = 'completed'
+  ORDER BY j.available_at
+  LIMIT $2
+  FOR UPDATE OF j SKIP LOCKED
+)
+UPDATE ibex_core.extraction_jobs j
+SET status = 'leased', attempts = j.attempts + 1, lease_owner = $1, lease_until = now() + $3,
+  available_at = now() + $3, updated_at = now()
+FROM ready r
+WHERE j.org_id = r.org_id AND j.id = r.id
+RETURNING
+  j.org_id, j.session_id, j.attempts, r.agent_id, r.user_id, r.last_extracted_turn, r.turn_count;
+
+-- name: renew
+-- Runs as ibex_system. $1 owner, $2 lease.
+UPDATE ibex_core.extraction_jobs
+SET lease_until = now() + $2, available_at = now() + $2
+WHERE status = 'leased' AND lease_owner = $1 AND lease_until > now();
+
+-- name: release
+-- Runs as ibex_system. $1 owner, $2 error code, $3 tries at most, $4 wait.
+UPDATE ibex_core.extraction_jobs
+SET status = CASE WHEN attempts >= $3 THEN 'dead' ELSE 'waiting' END,
+  available_at = now() + $4, lease_until = NULL, lease_owner = NULL, last_error = $2,
+  updated_at = now()
+WHERE status = 'leased' AND lease_owner = $1;
+
+-- name: holds_lease
+-- Runs as ibex_system.
+SELECT EXISTS (
+  SELECT FROM ibex_core.extraction_jobs
+  WHERE status = 'leased' AND lease_owner = $1 AND lease_until > now()
+);
+
+-- name: lock_session
+-- Before the job: completing a session takes the two locks in this order too.
+SELECT status, turn_count
+FROM ibex_core.sessions
+WHERE org_id = $1 AND id = $2
+FOR UPDATE;
+
+-- name: settle
+-- Only whoever holds the claim: $3 owner, $4 its try. $5: is there more to extract already?
+-- A lease that is over but has not been claimed by another still counts.
+UPDATE ibex_core.extraction_jobs
+SET status = CASE WHEN $5 THEN 'waiting' ELSE 'done' END,
+  attempts = CASE WHEN $5 THEN 0 ELSE attempts END,
+  available_at = now(), lease_until = NULL, lease_owner = NULL, last_error = NULL,
+  updated_at = now()
+WHERE org_id = $1 AND session_id = $2 AND status = 'leased' AND lease_owner = $3 AND attempts = $4;
+
+-- name: move_extracted
+UPDATE ibex_core.sessions
+SET last_extracted_turn = greatest(last_extracted_turn, $3)
+WHERE org_id = $1 AND id = $2;
+
+-- name: fail
+-- $3 owner, $4 its try, $5 tries at most, $6 wait, $7 error code.
+UPDATE ibex_core.extraction_jobs
+SET status = CASE WHEN attempts >= $5 THEN 'dead' ELSE 'waiting' END,
+  available_at = now() + $6, lease_until = NULL, lease_owner = NULL, last_error = $7,
+  updated_at = now()
+WHERE org_id = $1 AND session_id = $2 AND status = 'leased' AND lease_owner = $3 AND attempts = $4
+RETURNING status;
+
+-- name: requeue
+-- $2: one session, or NULL for every dead letter of the organization.
+UPDATE ibex_core.extraction_jobs
+SET status = 'waiting', attempts = 0, available_at = now(), updated_at = now()
+WHERE org_id = $1 AND status = 'dead' AND ($2::uuid IS NULL OR session_id = $2);
+
+-- name: counts
+-- Runs as ibex_system. $1: one organization, or NULL for all.
+SELECT status, count(*) AS jobs
+FROM ibex_core.extraction_jobs
+WHERE $1::uuid IS NULL OR org_id = $1
+GROUP BY status;
+
+-- name: sessions_to_archive
+-- Runs as ibex_system. The longest waiting first.
+SELECT org_id, id
+FROM ibex_core.sessions
+WHERE status = 'completed' AND archived_turn < turn_count
+ORDER BY completed_at
+LIMIT $1;
