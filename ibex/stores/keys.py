@@ -21,9 +21,9 @@ def embedding(model: str, digest: str) -> str:
     """384 float32, little-endian, and one byte: 1 when the text was longer than the model reads.
 
     A text has the same vector for every tenant, so the key has no organization. `digest` is the
-    SHA-256 of the text: whoever reads Redis could test a guess, but the vector beside it tells as
-    much, and a key to the digest would lie on the same machine. No answer of any service shows
-    whether a text was in the cache."""
+    SHA-256 of the text: whoever reads Redis could test a guess with it, but the vector beside it
+    tells as much, so a keyed digest would protect nothing.
+    """
     return f"ibex:embedding:{model}:{digest}"
 
 

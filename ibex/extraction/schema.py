@@ -1,0 +1,143 @@
+"""What the model must answer: JSON of one schema, in the form that strict mode accepts.
+
+Strict mode wants every property required and no others allowed; what may be missing is nullable.
+Source: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+
+from ibex.errors import MalformedExtractionError
+from ibex.memory.model import Category
+
+SCHEMA_NAME: Final = "memory_extraction"
+MAX_CONTENT: Final = 2000  # characters of one statement
+_MAX_LABEL: Final = 200  # characters of a subject or an attribute
+
+Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=_MAX_LABEL)]
+SpokenBy = Literal["user", "assistant", "tool"]
+
+_STATEMENT: Final[dict[str, dict[str, Any]]] = {
+    "category": {
+        "type": "string",
+        "enum": [category.value for category in Category],
+        "description": "procedural: how to act; declarative: what is true; episodic: an event.",
+    },
+    "content": {"type": "string", "description": "The statement; understandable by itself."},
+    "subject": {"type": "string", "description": "Whom or what it is about, in a few words."},
+    "attribute": {
+        "type": "string",
+        "description": "Which property of the subject it gives, or an empty text.",
+    },
+    "confidence": {"type": "number", "description": "0 to 1: how surely the turns say it."},
+    "source": {
+        "type": "string",
+        "enum": ["user", "assistant", "tool"],
+        "description": "The role of the messages it rests on.",
+    },
+    "turns": {
+        "type": "array",
+        "items": {"type": "integer"},
+        "description": "Numbers of the turns it rests on.",
+    },
+    "valid_from": {
+        "type": ["string", "null"],
+        "description": "ISO 8601 date from which it holds, when it differs from the turn's.",
+    },
+}
+
+JSON_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "reasoning": {
+            "type": "string",
+            "description": "What is worth remembering from these turns, and why, in short.",
+        },
+        "statements": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": _STATEMENT,
+                "required": list(_STATEMENT),
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["reasoning", "statements"],
+    "additionalProperties": False,
+}
+
+
+class Statement(BaseModel):
+    """One statement of the answer, checked by itself: a wrong one does not cost the others."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    category: Category
+    content: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CONTENT)
+    ]
+    subject: Label = ""
+    attribute: Label = ""
+    confidence: float = Field(ge=0, le=1, allow_inf_nan=False)
+    source: SpokenBy
+    turns: tuple[int, ...] = Field(min_length=1)
+    valid_from: datetime | None = None
+
+    @field_validator("content")
+    @classmethod
+    def _storable(cls, content: str) -> str:
+        if "\0" in content:
+            raise ValueError("holds a character that PostgreSQL cannot store")
+        return content
+
+    @field_validator("valid_from", mode="before")
+    @classmethod
+    def _moment(cls, value: object) -> datetime | None:
+        """A date that cannot be read is no reason to lose the statement."""
+        if not isinstance(value, str):
+            return None
+        try:
+            moment = datetime.fromisoformat(value)
+            return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
+
+
+def parse_answer(text: str) -> tuple[list[Statement], int]:
+    """The valid statements, and how many were not.
+
+    Raises MalformedExtractionError when the answer is not the object that was asked for.
+    """
+    try:
+        answer = orjson.loads(_without_fence(text))
+    except orjson.JSONDecodeError:
+        raise MalformedExtractionError("The model's answer is not JSON.") from None
+    items = answer.get("statements") if isinstance(answer, dict) else None
+    if not isinstance(items, list):
+        raise MalformedExtractionError("The model's answer has no list of statements.")
+    statements = []
+    for item in items:
+        try:
+            statements.append(Statement.model_validate(item))
+        except ValidationError:
+            continue  # counted below
+    return statements, len(items) - len(statements)
+
+
+def _without_fence(text: str) -> str:
+    """Models without strict mode like to wrap JSON in a Markdown fence."""
+    text = text.strip()
+    if text.startswith("```") and text.endswith("```"):
+        return text[3:-3].removeprefix("json")
+    return text
