@@ -146,6 +146,10 @@ class CountCache:
     def __len__(self) -> int:
         return len(self._counts)
 
+    def clear(self) -> None:
+        with self._lock:
+            self._counts.clear()
+
     def knows(self, text: str, encoding: str) -> bool:
         return len(text) > EXACT_LIMIT or (encoding, _digest(text)) in self._counts
 
