@@ -19,9 +19,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 import redis.asyncio
+import uvicorn
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
+from api.app import create_app
 from hotpath.assembler.server import running
 from ibex.embedded import servers
 from ibex.embedded.clickhouse import clickhouse
@@ -211,3 +213,27 @@ async def assembler_server(
     """
     async with running(settings):
         yield settings
+
+
+@pytest.fixture
+async def api_server(assembler_server: Settings) -> AsyncIterator[Settings]:
+    """The management API in the test's own loop, at `settings.api_endpoint`."""
+    settings = assembler_server
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            host=settings.host,
+            port=settings.api_port,
+            log_config=None,
+            access_log=False,
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        if serving.done():
+            await serving
+            pytest.fail("the API did not start")
+        await asyncio.sleep(0.01)
+    yield settings
+    server.should_exit = True
+    await serving

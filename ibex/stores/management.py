@@ -9,7 +9,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from ibex.errors import AgentNotFoundError, MemoryNotFoundError, NotFoundError, SessionNotFoundError
+from ibex.errors import (
+    AgentNotFoundError,
+    ConflictError,
+    MemoryNotFoundError,
+    NotFoundError,
+    SessionNotFoundError,
+)
+from ibex.ids import parse_id
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
 
@@ -245,6 +252,20 @@ class ManagementStore:
     ) -> list[SessionRecord]:
         rows = await self._fetch("sessions", org_id, None, agent_id, after, status, limit)
         return [SessionRecord(**row) for row in rows]
+
+    async def find_session(
+        self, org_id: UUID, id_or_external_id: str, agent_id: UUID | None = None
+    ) -> UUID:
+        """Of one agent, or of all. Raises SessionNotFoundError, or ConflictError when several
+        sessions have that external id."""
+        wanted = parse_id(id_or_external_id)
+        rows = await self._fetch("find_sessions", org_id, wanted, id_or_external_id, agent_id)
+        if not rows:
+            raise SessionNotFoundError
+        found: UUID = rows[0]["id"]
+        if found != wanted and len(rows) > 1:
+            raise ConflictError("Several sessions have this external id.", hint="Use the id.")
+        return found
 
     async def session(self, org_id: UUID, session_id: UUID) -> SessionRecord:
         """Raises SessionNotFoundError."""

@@ -59,6 +59,13 @@ WHERE s.org_id = $1
 ORDER BY s.id DESC
 LIMIT $6;
 
+-- name: find_sessions
+-- By id ($2, or NULL) or by the application's own id ($3), which another user may have used too.
+SELECT id FROM ibex_core.sessions
+WHERE org_id = $1 AND (id = $2 OR external_id = $3) AND ($4::uuid IS NULL OR agent_id = $4)
+ORDER BY (id = $2) DESC NULLS LAST
+LIMIT 2;
+
 -- name: turns
 -- A page in the order of the conversation: $3 is the last turn of the page before.
 SELECT t.id, t.number, t.request_id, t.messages, t.response, t.model, t.finish_reason, t.complete,

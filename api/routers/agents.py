@@ -1,0 +1,76 @@
+"""Agents and their directives."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from api.auth import AnyCaller, Reader, Writer
+from api.pages import Page, Paging
+from api.schemas import Agent, Directive, NewAgent, NewDirective, Text
+from api.services import CurrentServices
+from ibex.errors import AgentNotFoundError, NotFoundError
+from ibex.stores.identity import Agent as KnownAgent
+
+router = APIRouter(tags=["agents"])
+
+
+async def _visible_agent(services: CurrentServices, caller: AnyCaller, agent: Text) -> KnownAgent:
+    found = await services.identity.agent(caller.org_id, agent)
+    if not caller.may_see(found.id):
+        raise AgentNotFoundError
+    return found
+
+
+#: The agent of the path, by id or name, that the caller may see. Comes after the caller's scope.
+VisibleAgent = Annotated[KnownAgent, Depends(_visible_agent)]
+
+
+@router.get("/agents")
+async def list_agents(services: CurrentServices, caller: Reader, paging: Paging) -> Page[Agent]:
+    """Newest first."""
+    rows = await services.management.agents(
+        caller.org_id, only=caller.agent_id, after=paging.after, limit=paging.one_more
+    )
+    return paging.page(rows, Agent.of)
+
+
+@router.post("/agents", status_code=201)
+async def create_agent(services: CurrentServices, caller: Writer, new: NewAgent) -> Agent:
+    caller.require_whole_organization()
+    agent_id = await services.identity.create_agent(
+        caller.org_id,
+        new.name,
+        description=new.description,
+        default_model=new.default_model,
+        allowed_models=new.allowed_models,
+        memory_token_budget=new.memory_token_budget,
+    )
+    return Agent.of(await services.management.agent(caller.org_id, agent_id))
+
+
+@router.get("/agents/{agent}")
+async def read_agent(services: CurrentServices, caller: Reader, agent: VisibleAgent) -> Agent:
+    return Agent.of(await services.management.agent(caller.org_id, agent.id))
+
+
+@router.get("/agents/{agent}/directive")
+async def read_directive(
+    services: CurrentServices, caller: Reader, agent: VisibleAgent
+) -> Directive:
+    """The version in force."""
+    directive = await services.identity.directive(caller.org_id, agent.id)
+    if directive is None:
+        raise NotFoundError("The agent has no directive.", hint="PUT one at this address.")
+    return Directive(
+        version=directive.version, content=directive.content if caller.sees_content else None
+    )
+
+
+@router.put("/agents/{agent}/directive")
+async def set_directive(
+    services: CurrentServices, caller: Writer, agent: VisibleAgent, new: NewDirective
+) -> Directive:
+    """A new version, in force everywhere within a second."""
+    version = await services.identity.set_directive(caller.org_id, agent.id, new.content)
+    await services.invalidations.directive_changed(caller.org_id, agent.id)
+    return Directive(version=version, content=new.content if caller.sees_content else None)

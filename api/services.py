@@ -1,0 +1,103 @@
+"""What the endpoints use, made once when the process starts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Annotated
+
+import grpc
+import grpc.aio
+import redis.asyncio
+from fastapi import Depends, Request
+from grpc_health.v1 import health_pb2
+
+from api.authenticator import Authenticator
+from ibex.rpc import AuthClient
+from ibex.rpc.clients import AUTH_SERVICE, open_channel
+from ibex.settings import Settings
+from ibex.stores.identity import IdentityStore
+from ibex.stores.invalidation import Invalidations
+from ibex.stores.management import ManagementStore
+from ibex.stores.objects import ObjectStore
+from ibex.stores.postgres import Database
+from ibex.stores.sessions import SessionStore
+
+_LIMIT = 2.0  # seconds for one readiness check, or one call of Redis
+
+
+@dataclass(frozen=True)
+class Services:
+    database: Database
+    identity: IdentityStore
+    management: ManagementStore
+    sessions: SessionStore
+    objects: ObjectStore
+    invalidations: Invalidations
+    authenticator: Authenticator
+    channel: grpc.aio.Channel
+
+    async def ready(self) -> dict[str, bool]:
+        """Whether each part that every request needs answers, by its name."""
+        database, auth = await asyncio.gather(self.database.answers(), self._auth_answers())
+        return {"postgres": database, "auth": auth}
+
+    async def _auth_answers(self) -> bool:
+        check = self.channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        try:
+            answer = await check(
+                health_pb2.HealthCheckRequest(service=AUTH_SERVICE), timeout=_LIMIT
+            )
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Nothing has to answer yet: the process lives, and is ready when everything does."""
+    async with AsyncExitStack() as opened:
+        # min_size=0: no connection before the first request.
+        database = await Database.connect(settings.app_dsn, name="api", min_size=0)
+        opened.push_async_callback(database.close)
+        cache = redis.asyncio.Redis.from_url(
+            settings.redis_dsn, socket_connect_timeout=_LIMIT, socket_timeout=_LIMIT
+        )
+        opened.push_async_callback(cache.aclose)
+        channel = open_channel(settings.assembler_target)
+        opened.push_async_callback(channel.close, None)
+        authenticator = Authenticator(AuthClient(channel), settings.auth_cache_ttl)
+        invalidations = Invalidations(cache)
+        listener = asyncio.create_task(
+            invalidations.listen(authenticator.on_invalidation, authenticator.forget_all),
+            name="invalidations",
+        )
+        opened.push_async_callback(_cancel, listener)
+        yield Services(
+            database=database,
+            identity=IdentityStore(database),
+            management=ManagementStore(database),
+            sessions=SessionStore(database),
+            objects=ObjectStore(settings),
+            invalidations=invalidations,
+            authenticator=authenticator,
+            channel=channel,
+        )
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+CurrentServices = Annotated[Services, Depends(_services)]
