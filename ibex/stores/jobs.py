@@ -17,6 +17,7 @@ from uuid import UUID
 from ibex.errors import LeaseLostError
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
+from ibex.stores.sessions import SessionKey
 
 _SQL = load("jobs")
 MAX_BACKOFF = 3600.0  # seconds
@@ -34,12 +35,6 @@ class ClaimedSession:
     turn_count: int  # when it was claimed
     owner: str  # the run's id
     attempt: int  # from 1
-
-
-@dataclass(frozen=True)
-class SessionKey:
-    org_id: UUID
-    session_id: UUID
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from ibex.ids import new_id
 from ibex.settings import Settings
 from ibex.stores.archive import SessionArchive, archive_key
 from ibex.stores.identity import IdentityStore
-from ibex.stores.jobs import JobStore, SessionKey
+from ibex.stores.jobs import JobStore
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
+from ibex.stores.sessions import SessionKey
 from tests.integration.recorded import TALK, add_session, add_turn
 
 

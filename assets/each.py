@@ -1,0 +1,83 @@
+"""One coroutine an item, some at a time, and the failure of one is not the failure of the rest."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from assets.stores import Stores
+from ibex.errors import IbexError, LeaseLostError
+from ibex.stores.jobs import ClaimedSession
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_log = logging.getLogger("ibex.pipeline")
+
+
+@dataclass(frozen=True)
+class Outcomes(Generic[Item, Result]):
+    done: list[Result]
+    failed: list[tuple[Item, Exception]]
+
+
+async def each(
+    items: Iterable[Item],
+    work: Callable[[Item], Coroutine[Any, Any, Result]],
+    *,
+    at_once: int,
+) -> Outcomes[Item, Result]:
+    """`done` in the order of the items. Only an Exception is collected; a cancellation is not."""
+    gate = asyncio.Semaphore(at_once)
+
+    async def guarded(item: Item) -> Result:
+        async with gate:
+            return await work(item)
+
+    listed = list(items)
+    results = await asyncio.gather(*map(guarded, listed), return_exceptions=True)
+    outcomes: Outcomes[Item, Result] = Outcomes([], [])
+    for item, result in zip(listed, results, strict=True):
+        if isinstance(result, Exception):
+            outcomes.failed.append((item, result))
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            outcomes.done.append(result)
+    return outcomes
+
+
+def error_code(error: Exception) -> str:
+    """What is stored about a failure: never its message."""
+    return error.code if isinstance(error, IbexError) else "internal_error"
+
+
+async def give_back(stores: Stores, job: ClaimedSession, error: Exception) -> None:
+    """Count the failed try of a session, whose lease ends; it waits, or is a dead letter."""
+    if not isinstance(error, IbexError):
+        # The lines of code only: the message of an error nobody planned may hold content.
+        lines = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("session %s: %s at\n%s", job.session_id, type(error).__name__, lines)
+    if isinstance(error, LeaseLostError):
+        _log.warning("session %s: another run has the lease by now", job.session_id)
+        return
+    settings = stores.settings
+    try:
+        state = await stores.jobs.fail(
+            job,
+            error_code(error),
+            settings.extraction_max_attempts,
+            settings.extraction_backoff,
+        )
+    except LeaseLostError:
+        _log.warning("session %s: another run has the lease by now", job.session_id)
+    else:
+        _log.warning(
+            "session %s: try %d failed (%s), now %s",
+            job.session_id,
+            job.attempt,
+            error_code(error),
+            state,
+        )

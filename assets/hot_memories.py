@@ -1,0 +1,45 @@
+"""The memories that are at hand in Redis."""
+
+import time
+
+from dagster import AssetExecutionContext, Failure, ResourceParam, asset
+
+from assets.each import each, error_code
+from assets.memories import LearnedSession
+from assets.stores import GROUP, OWNERS, Stores
+
+_AT_ONCE = 4
+
+
+@asset(group_name=GROUP, owners=OWNERS, kinds={"redis"})
+def hot_memories(
+    context: AssetExecutionContext,
+    stores: ResourceParam[Stores],
+    memories: list[LearnedSession],
+) -> None:
+    """The 50 memories that matter most of every agent, and of every user, that has new ones.
+
+    A cache: each list is made anew from PostgreSQL and swapped in at once.
+    """
+    started = time.monotonic()
+    touched = {
+        (one.job.org_id, one.job.agent_id, one.job.user_id)
+        for one in memories
+        if one.written.created
+    }
+    outcomes = stores.wait(
+        each(touched, lambda owner: stores.hot.refresh(*owner), at_once=_AT_ONCE)
+    )
+    if outcomes.failed:
+        codes = sorted({error_code(error) for _, error in outcomes.failed})
+        raise Failure(
+            f"{len(outcomes.failed)} hot lists are stale ({', '.join(codes)}). The memories are "
+            "stored and found by search; the lists expire within a day."
+        )
+    context.add_output_metadata(
+        {
+            "lists": len(touched),
+            "memories": sum(outcomes.done),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+    )

@@ -1,0 +1,34 @@
+"""What every asset works with: the stores, opened once a run, and a way to wait for them."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from ibex.embedding import EmbedderClient
+from ibex.settings import Settings
+from ibex.stores.archive import SessionArchive
+from ibex.stores.hot import HotCache
+from ibex.stores.jobs import JobStore
+from ibex.stores.postgres import Database
+from ibex.stores.sessions import SessionStore
+
+GROUP = "learning"
+OWNERS = ("team:data-platform",)
+
+T = TypeVar("T")
+
+
+class Wait(Protocol):
+    def __call__(self, work: Coroutine[Any, Any, T]) -> T: ...
+
+
+@dataclass(frozen=True)
+class Stores:
+    settings: Settings
+    database: Database
+    jobs: JobStore
+    sessions: SessionStore
+    hot: HotCache
+    embedder: EmbedderClient
+    archive: SessionArchive
+    wait: Wait  # runs a coroutine to its end; assets themselves are plain functions

@@ -1,0 +1,27 @@
+"""The code location: wires assets, jobs, sensors and resources together, and nothing else.
+
+`dagster api grpc --module-name orchestration.definitions` serves it (workspace.yaml).
+"""
+
+from dagster import Definitions, in_process_executor, load_assets_from_modules
+
+from assets import completed_sessions, hot_memories, memories, session_archive, session_facts
+from ibex.settings import Settings, load_settings
+from orchestration.jobs import learn
+from orchestration.resources import run_memory, stores_resource
+from orchestration.sensors import session_sensor
+
+
+def definitions(settings: Settings) -> Definitions:
+    return Definitions(
+        assets=load_assets_from_modules(
+            [completed_sessions, session_facts, memories, hot_memories, session_archive]
+        ),
+        jobs=[learn],
+        sensors=[session_sensor(settings)],
+        resources={"stores": stores_resource(settings), "io_manager": run_memory()},
+        executor=in_process_executor,
+    )
+
+
+defs = definitions(load_settings())

@@ -1,0 +1,49 @@
+"""A snapshot: what a data engineer sees in Dagster changes on purpose only."""
+
+import pytest
+from dagster import DefaultSensorStatus, Definitions
+
+from ibex.settings import Settings
+from orchestration.definitions import definitions
+
+
+@pytest.fixture(scope="module")
+def defs() -> Definitions:
+    return definitions(Settings())
+
+
+def test_assets(defs: Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    assert {
+        key.to_user_string(): sorted(
+            parent.to_user_string() for parent in graph.get(key).parent_keys
+        )
+        for key in graph.get_all_asset_keys()
+    } == {
+        "completed_sessions": [],
+        "session_facts": ["completed_sessions"],
+        "memories": ["session_facts"],
+        "hot_memories": ["memories"],
+        "session_archive": ["completed_sessions"],
+    }
+
+
+def test_every_asset_says_what_it_is(defs: Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.group_name == "learning"
+        assert node.owners, key
+        assert node.kinds, key
+
+
+def test_jobs_and_sensors(defs: Definitions) -> None:
+    repository = defs.get_repository_def()
+    assert {job.name for job in repository.get_all_jobs()} == {"learn", "__ASSET_JOB"}
+    assert repository.get_job("learn").executor_def.name == "in_process"
+    assert {
+        (one.name, one.job_name, one.minimum_interval_seconds, one.default_status)
+        for one in repository.sensor_defs
+    } == {("session_sensor", "learn", 5, DefaultSensorStatus.RUNNING)}
+    assert repository.schedule_defs == []

@@ -1,0 +1,205 @@
+"""The assets in process, on the real stores, the real embedder and the sandbox model."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis.asyncio
+from dagster import DagsterInstance, ExecuteInProcessResult
+
+from ibex.settings import Settings
+from ibex.stores.hot import HotCache
+from ibex.stores.identity import IdentityStore
+from ibex.stores.jobs import JobStore
+from ibex.stores.objects import ObjectStore
+from ibex.stores.postgres import Database
+from ibex.stores.sessions import NewTurn, SessionStore
+from orchestration.definitions import definitions
+from tests.conftest import free_port
+from tests.integration.recorded import TALK, add_session
+
+pytestmark = pytest.mark.usefixtures(
+    "redis_server", "s3_server", "embedder_server", "sandbox_server"
+)
+
+
+async def learn(settings: Settings, *, fails: bool = False) -> ExecuteInProcessResult:
+    """One run of the job, as the sensor would ask for it."""
+
+    def run() -> ExecuteInProcessResult:
+        with DagsterInstance.ephemeral() as instance:
+            job = definitions(settings).resolve_job_def("learn")
+            return job.execute_in_process(instance=instance, raise_on_error=False)
+
+    result = await asyncio.to_thread(run)
+    assert result.success is not fails
+    return result
+
+
+def metadata(result: ExecuteInProcessResult) -> Mapping[str, Mapping[str, Any]]:
+    return {
+        event.asset_key.to_user_string(): {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+
+
+async def contents(database: Database, org_id: UUID) -> list[str]:
+    async with database.tenant(org_id) as connection:
+        rows = await connection.fetch(
+            "SELECT content FROM ibex_core.memories WHERE org_id = $1 ORDER BY id", org_id
+        )
+    return [row["content"] for row in rows]
+
+
+async def test_a_completed_session_becomes_memories_hot_memories_and_an_archive(
+    settings: Settings,
+    database: Database,
+    redis_client: redis.asyncio.Redis,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    session_id = await add_session(database, org_id, agent_id)
+    result = await learn(settings)
+
+    found = await contents(database, org_id)
+    assert any("db.smoketest.example.com" in one for one in found)
+    assert await JobStore(database).counts() == {"waiting": 0, "leased": 0, "done": 1, "dead": 0}
+    session = await SessionStore(database).session(org_id, session_id)
+    assert (session.last_extracted_turn, session.archived_turn) == (2, 2)
+    hot = await HotCache(redis_client, database).read(org_id, agent_id, None)
+    assert sorted(one.content for one in hot) == sorted(found)
+    key = f"{org_id}/{agent_id}/{session_id}/{session_id}.ndjson"
+    archived = await ObjectStore(settings).get(settings.sessions_bucket, key)
+    assert len(archived.splitlines()) == 2
+
+    made = metadata(result)
+    assert made["completed_sessions"]["sessions"] == 1
+    assert made["session_facts"]["prompt_tokens"] > 0
+    assert made["memories"]["memories"] == len(found)
+    assert made["hot_memories"]["memories"] == len(found)
+    assert made["session_archive"]["bytes"] == len(archived)
+    assert not any(one in str(made) for one in (*found, *TALK))
+
+    async with database.tenant(org_id) as connection:
+        runs = await connection.fetch("SELECT DISTINCT run_id, session_id FROM ibex_core.memories")
+    assert [tuple(run) for run in runs] == [(result.run_id, session_id)]
+
+
+async def test_a_second_run_changes_nothing_and_a_session_that_goes_on_adds_what_is_new(
+    settings: Settings, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    sessions = SessionStore(database)
+    session = await sessions.open_session(org_id, agent_id, None, "s-1")
+
+    async def say(request: str, text: str) -> None:
+        await sessions.record_turn(
+            NewTurn(
+                org_id=org_id,
+                session_id=session.id,
+                request_id=request,
+                messages=[{"role": "user", "content": text}],
+                response={"role": "assistant", "content": "Noted."},
+                model="sandbox",
+            )
+        )
+        await sessions.complete(org_id, session.id)
+
+    await say("r-1", TALK[0])
+    await learn(settings)
+    once = await contents(database, org_id)
+    assert len(once) > 0
+    await learn(settings)
+    assert await contents(database, org_id) == once
+
+    await say("r-2", "My favourite colour is teal.")
+    result = await learn(settings)
+    assert metadata(result)["completed_sessions"]["turns"] == 1
+    more = await contents(database, org_id)
+    assert more[: len(once)] == once
+    assert any("teal" in one for one in more[len(once) :])
+    assert (await sessions.session(org_id, session.id)).archived_turn == 2
+
+
+async def test_a_model_that_is_down_makes_its_sessions_wait_and_the_archive_goes_on(
+    settings: Settings, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    session_id = await add_session(database, org_id, agent_id)
+    down = settings.model_copy(update={"provider_base_url": f"http://127.0.0.1:{free_port()}/v1"})
+    result = await learn(down)
+    made = metadata(result)
+    assert (made["session_facts"]["sessions"], made["session_facts"]["failed"]) == (0, 1)
+    assert made["session_archive"]["sessions"] == 1
+    async with database.tenant(org_id) as connection:
+        job = await connection.fetchrow(
+            "SELECT status, attempts, last_error, available_at FROM ibex_core.extraction_jobs"
+        )
+    assert job is not None
+    assert (job["status"], job["attempts"]) == ("waiting", 1)
+    assert job["last_error"] == "provider_unavailable"
+    assert job["available_at"] > datetime.now(UTC) + timedelta(seconds=1)
+    assert (await SessionStore(database).session(org_id, session_id)).last_extracted_turn == 0
+
+
+async def test_without_the_embedder_nothing_is_written_and_the_session_waits(
+    settings: Settings, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    await add_session(database, org_id, agent_id)
+    down = settings.model_copy(update={"embedder_url": f"http://127.0.0.1:{free_port()}"})
+    made = metadata(await learn(down))
+    assert (made["memories"]["failed"], made["memories"]["memories"]) == (1, 0)
+    assert await contents(database, org_id) == []
+    assert (await JobStore(database).counts())["waiting"] == 1
+
+
+async def test_without_s3_the_run_fails_visibly_and_the_memories_are_there(
+    settings: Settings, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    await add_session(database, org_id, agent_id)
+    down = settings.model_copy(update={"s3_url": f"http://127.0.0.1:{free_port()}"})
+    result = await learn(down, fails=True)
+    assert "session_archive" not in metadata(result)
+    assert len(await contents(database, org_id)) > 0
+    assert len(await JobStore(database).sessions_to_archive(10)) == 1
+
+
+async def test_what_a_run_cannot_finish_it_gives_back(
+    settings: Settings, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    await add_session(database, org_id, agent_id)
+
+    def claim_only() -> bool:
+        job = definitions(settings).resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            op_selection=["completed_sessions"], instance=DagsterInstance.ephemeral()
+        ).success
+
+    assert await asyncio.to_thread(claim_only)
+    assert await JobStore(database).counts() == {"waiting": 1, "leased": 0, "done": 0, "dead": 0}
+
+
+async def test_users_and_organizations_stay_apart(
+    settings: Settings,
+    database: Database,
+    identity: IdentityStore,
+    redis_client: redis.asyncio.Redis,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    ann = await identity.user(org_id, "ann")
+    other = await identity.create_organization("other")
+    other_agent = await identity.create_agent(other, "assistant")
+    await add_session(database, org_id, agent_id, said=TALK[:1], user_id=ann)
+    await add_session(database, other, other_agent, said=["My favourite colour is teal."])
+    await learn(settings)
+
+    assert not any("teal" in one for one in await contents(database, org_id))
+    assert not any("smoketest" in one for one in await contents(database, other))
+    hot = HotCache(redis_client, database)
+    assert await hot.read(org_id, agent_id, None) == []
+    assert len(await hot.read(org_id, agent_id, ann)) > 0
