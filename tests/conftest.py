@@ -209,10 +209,12 @@ async def assembler_server(
 ) -> AsyncIterator[Settings]:
     """The assembler in the test's own loop, on `settings.assembler_target`.
 
-    Context is found by words only unless the test asks for `embedder_server` as well.
+    Context is found by words only unless the test asks for `embedder_server` as well. The deadline
+    is long: how busy the machine is must not decide what a test sees.
     """
-    async with running(settings):
-        yield settings
+    patient = settings.model_copy(update={"retrieval_deadline_ms": 5000.0})
+    async with running(patient):
+        yield patient
 
 
 @pytest.fixture

@@ -10,8 +10,11 @@
 -- weights is the mean over the words of an OR query, and a single occurrence counts 6/pi^2. Of a
 -- long question, five words are as good as all.
 WITH asked AS MATERIALIZED (
-  SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery AS words,
-    count(*) / least(count(*), 5) / 0.6079271::float8 AS one
+  SELECT
+    string_agg(
+      '''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''', ' | '
+    )::tsquery AS words,
+    count(*)::float8 / greatest(1, least(5, count(*))) / 0.6079271 AS one
   FROM unnest(to_tsvector('english', $4))
 ),
 near AS (

@@ -1,0 +1,114 @@
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+import redis.asyncio
+
+from ibex.errors import CacheUnavailableError
+from ibex.ids import new_id
+from ibex.memory.model import Category
+from ibex.stores import keys
+from ibex.stores.hot import SIZE, HotCache
+from ibex.stores.identity import IdentityStore
+from ibex.stores.postgres import Database
+from tests.integration.remembering import change, remember
+from tests.unit.candidates import direction
+
+
+@pytest.fixture
+def hot(redis_client: redis.asyncio.Redis, database: Database) -> HotCache:
+    return HotCache(redis_client, database)
+
+
+async def test_a_memory_comes_back_as_it_was(
+    hot: HotCache, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    said_at = datetime(2025, 3, 4, 5, 6, 7, 891011, tzinfo=UTC)
+    vector = direction(0.3, -0.4, 0.5)
+    memory = await remember(
+        database,
+        org_id,
+        agent_id,
+        "Zoë's host.",
+        vector=vector,
+        category=Category.PROCEDURAL,
+        said_at=said_at,
+        confidence=0.7,
+    )
+    await change(database, org_id, memory, access_count=7, usefulness=0.25, version=3)
+    assert await hot.refresh(org_id, agent_id) == 1
+    (read,) = await hot.read(org_id, agent_id, None)
+    assert (read.id, read.version, read.category) == (memory, 3, Category.PROCEDURAL)
+    assert (read.content, read.confidence, read.usefulness) == ("Zoë's host.", 0.7, 0.25)
+    assert (read.access_count, read.origin) == (7, "hot")
+    assert abs(read.valid_from - said_at) < timedelta(milliseconds=1)
+    assert read.embedding @ vector == pytest.approx(1, abs=1e-3)
+
+
+async def test_a_list_that_was_never_built_is_told_from_an_empty_one(
+    hot: HotCache, identity: IdentityStore, org_id: UUID, agent_id: UUID
+) -> None:
+    user = await identity.user(org_id, "u")
+    assert (await hot.lookup(org_id, agent_id, None)).missing == (None,)
+    assert (await hot.lookup(org_id, agent_id, user)).missing == (None, user)
+    assert await hot.refresh(org_id, agent_id) == 0
+    assert (await hot.lookup(org_id, agent_id, user)).missing == (user,)
+    assert await hot.refresh(org_id, agent_id, user) == 0
+    listed = await hot.lookup(org_id, agent_id, user)
+    assert (listed.memories, listed.missing) == ([], ())
+
+
+async def test_the_best_of_the_agent_and_the_user_and_of_nobody_else(
+    hot: HotCache, database: Database, identity: IdentityStore, org_id: UUID, agent_id: UUID
+) -> None:
+    mine, yours = [await identity.user(org_id, name) for name in ("mine", "yours")]
+    own = [
+        await remember(database, org_id, agent_id, f"Fact {number}.", confidence=0.9 - number / 100)
+        for number in range(40)
+    ]
+    my_own = [
+        await remember(
+            database,
+            org_id,
+            agent_id,
+            f"Wish {number}.",
+            user_id=mine,
+            confidence=0.905 - number / 100,
+        )
+        for number in range(40)
+    ]
+    await remember(database, org_id, agent_id, "Yours.", user_id=yours, confidence=1.0)
+    for owner in (None, mine, yours):
+        await hot.refresh(org_id, agent_id, owner)
+    assert [one.id for one in await hot.read(org_id, agent_id, None)] == own
+    read = [one.id for one in await hot.read(org_id, agent_id, mine)]
+    assert read == [one for pair in zip(my_own, own, strict=True) for one in pair][:SIZE]
+    assert await hot.read(new_id(), agent_id, mine) == []
+    assert await hot.read(org_id, new_id(), mine) == []
+
+
+async def test_a_refresh_replaces_the_list_and_it_expires(
+    hot: HotCache,
+    redis_client: redis.asyncio.Redis,
+    database: Database,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    old = await remember(database, org_id, agent_id, "The host is a.")
+    await hot.refresh(org_id, agent_id)
+    await change(database, org_id, old, valid_to=datetime.now(UTC))
+    new = await remember(database, org_id, agent_id, "The host is b.")
+    await hot.refresh(org_id, agent_id)
+    assert [one.id for one in await hot.read(org_id, agent_id, None)] == [new]
+    for key in (
+        keys.hot_scores(org_id, agent_id, None),
+        keys.hot_memories(org_id, agent_id, None),
+    ):
+        assert 0 < await redis_client.ttl(key) <= 86_400
+    assert await redis_client.hlen(keys.hot_memories(org_id, agent_id, None)) == 1
+
+
+async def test_a_redis_that_is_away_is_named(database: Database) -> None:
+    hot = HotCache(redis.asyncio.Redis(port=1), database)
+    with pytest.raises(CacheUnavailableError):
+        await hot.read(new_id(), new_id(), None)
