@@ -20,7 +20,8 @@
     │   ├── ObjectStoreUnavailableError
     │   ├── EmbedderUnavailableError
     │   ├── AssemblerUnavailableError
-    │   └── ProviderUnavailableError  502  the model's server refused, hung up or timed out
+    │   └── ProviderUnavailableError  502  the model's server refused or hung up
+    │       └── ProviderTimeoutError  504  the model's server fell silent
     ├── ExtractionError               a model's answer could not be turned into facts
     │   └── MalformedExtractionError  it was not the JSON that was asked for
     └── EmbeddedServerError           a server from a wheel did not start or stop
@@ -207,6 +208,14 @@ class ProviderUnavailableError(DependencyError):
     status = 502
     kind = "api_error"
     hint = "Check IBEX_PROVIDER_BASE_URL and the provider's status."
+
+
+class ProviderTimeoutError(ProviderUnavailableError):
+    """The model's server has been silent for too long."""
+
+    code = "provider_timeout"
+    status = 504
+    hint = "Try again, or have an operator raise IBEX_UPSTREAM_IDLE_TIMEOUT."
 
 
 class ExtractionError(IbexError):
