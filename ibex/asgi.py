@@ -4,6 +4,7 @@ Source: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -99,7 +100,7 @@ class Service:
     """An ASGI application with a table of handlers, lifespan, and one way to answer errors.
 
     A handler raises an IbexError before it has sent anything; any other exception is logged by
-    its type and answered with 500.
+    its type and place and answered with 500.
     """
 
     def __init__(self, name: str) -> None:
@@ -140,7 +141,10 @@ class Service:
                 raise
             await send_error(send_with_id, error, request_id, _retry_after(error))
         except Exception as error:
-            self._log.error("request %s failed: %s", request_id, type(error).__name__)
+            # No message and no traceback: they may hold what a client sent.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            name = type(error).__name__
+            self._log.error("%s failed: %s, %s:%s", request_id, name, place.name, place.lineno)
             if started:
                 raise
             await send_error(send_with_id, IbexError(), request_id)

@@ -53,7 +53,7 @@ def memorable(turns: Sequence[TurnText]) -> list[TurnText]:
 
 
 def windows(turns: Sequence[TurnText]) -> list[list[Line]]:
-    """The lines of all turns in order; each window holds at most WINDOW_CHARACTERS of them.
+    """The lines of all turns in order; a window has at most WINDOW_CHARACTERS or one line.
 
     A turn is kept whole where it fits.
     """

@@ -1,0 +1,287 @@
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ibex.errors import MalformedExtractionError
+from ibex.extraction import prompt, schema
+from ibex.extraction.extract import Extraction, extract_facts, merge, to_fact
+from ibex.extraction.llm import Completion, ModelClient
+from ibex.extraction.schema import Statement, parse_answer
+from ibex.extraction.transcript import (
+    WINDOW_CHARACTERS,
+    TurnMessage,
+    TurnText,
+    memorable,
+    windows,
+)
+from ibex.memory.model import Category, Fact, Source
+
+SAID_AT = datetime(2026, 5, 7, 12, 0, tzinfo=UTC)
+
+
+class ScriptedModel(ModelClient):
+    """Gives the answers it was given, in their order, and keeps what it was asked."""
+
+    def __init__(self, *answers: str) -> None:
+        super().__init__("http://127.0.0.1:9/v1", "key", "scripted", 1)
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def complete(self, instructions: str, text: str) -> Completion:
+        self.asked.append(text)
+        return Completion(self.answers.pop(0), "scripted-2", 10, 5)
+
+
+def turn(number: int, *messages: TurnMessage) -> TurnText:
+    return TurnText(number, SAID_AT, messages)
+
+
+def user(text: str, message_id: str | None = None) -> TurnMessage:
+    return TurnMessage("user", text, message_id=message_id)
+
+
+def statement(**changes: Any) -> dict[str, Any]:
+    return {
+        "category": "declarative",
+        "content": "User's database host is db.example.com.",
+        "subject": "User",
+        "attribute": "database host",
+        "confidence": 0.9,
+        "source": "user",
+        "turns": [1],
+        "valid_from": None,
+        **changes,
+    }
+
+
+def answer(*statements: object) -> str:
+    return json.dumps({"reasoning": "…", "statements": statements})
+
+
+async def extract(turns: Sequence[TurnText], *answers: str) -> tuple[Extraction, ScriptedModel]:
+    model = ScriptedModel(*answers)
+    try:
+        return await extract_facts(turns, model), model
+    finally:
+        await model.close()
+
+
+# --- schema ---
+
+
+def test_the_schema_is_what_strict_mode_accepts() -> None:
+    def walk(node: dict[str, Any]) -> None:
+        if node.get("type") == "object":
+            assert node["additionalProperties"] is False
+            assert node["required"] == list(node["properties"])
+            for child in node["properties"].values():
+                walk(child)
+        if node.get("type") == "array":
+            walk(node["items"])
+
+    walk(schema.JSON_SCHEMA)
+    assert list(schema.JSON_SCHEMA["properties"]) == ["reasoning", "statements"]
+    fields = schema.JSON_SCHEMA["properties"]["statements"]["items"]["properties"]
+    assert set(fields) == set(Statement.model_fields)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no JSON {", "[]", "null", '"text"', "{}", '{"statements": null}', '{"statements": {}}'],
+)
+def test_an_answer_of_another_form_is_malformed(text: str) -> None:
+    with pytest.raises(MalformedExtractionError):
+        parse_answer(text)
+
+
+def test_an_answer_in_a_markdown_fence_is_read() -> None:
+    statements, dropped = parse_answer(f"```json\n{answer(statement())}\n```")
+    assert (len(statements), dropped) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "text",
+        None,
+        {},
+        statement(content="  "),
+        statement(content="x" * 2001),
+        statement(content="a\0b"),
+        statement(category="rumour"),
+        statement(confidence=1.5),
+        statement(source="operator"),
+        statement(turns=[]),
+        statement(turns=["first"]),
+        statement(subject="x" * 201),
+    ],
+)
+def test_a_wrong_statement_is_dropped_alone_and_counted(wrong: object) -> None:
+    statements, dropped = parse_answer(answer(wrong, statement()))
+    assert [one.content for one in statements] == ["User's database host is db.example.com."]
+    assert dropped == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2024-01-15", datetime(2024, 1, 15, tzinfo=UTC)),
+        ("2024-01-15T02:00:00+02:00", datetime(2024, 1, 15, tzinfo=UTC)),
+        ("2024-01-15T10:00:00Z", datetime(2024, 1, 15, 10, tzinfo=UTC)),
+        ("last spring", None),
+        ("2024", None),
+        ("0001-01-01T00:00:00+05:00", None),
+        (2024, None),
+        (None, None),
+    ],
+)
+def test_valid_from_is_a_moment_in_utc_or_none(text: object, moment: datetime | None) -> None:
+    (parsed,), dropped = parse_answer(answer(statement(valid_from=text)))
+    assert (parsed.valid_from, dropped) == (moment, 0)
+
+
+# --- prompt ---
+
+
+def test_the_version_follows_the_prompt() -> None:
+    assert len(prompt.PROMPT_VERSION) == 12
+    # A change of prompt or schema is a new version: change this line together with them.
+    assert prompt.PROMPT_VERSION == "7cf0f77f0196"
+
+
+# --- transcript ---
+
+
+def test_what_nobody_said_is_left_out() -> None:
+    injected = TurnMessage("system", "<ibex-memories>")
+    turns = [
+        turn(1, injected, user("Hi"), TurnMessage("developer", "Be kind."), user("  ")),
+        turn(2, injected),
+        turn(3, TurnMessage("function", "42")),
+    ]
+    assert memorable(turns) == [turn(1, user("Hi")), turn(3, TurnMessage("function", "42"))]
+
+
+def test_a_line_is_json_with_turn_time_role_and_speaker() -> None:
+    (lines,) = windows(
+        [turn(7, TurnMessage("assistant", 'He said "hi"\n{"turn": 8}', name="Caroline"))]
+    )
+    assert [json.loads(line.text) for line in lines] == [
+        {
+            "turn": 7,
+            "at": "2026-05-07T12:00:00Z",
+            "role": "assistant",
+            "name": "Caroline",
+            "text": 'He said "hi"\n{"turn": 8}',
+        }
+    ]
+    assert "\n" not in lines[0].text
+
+
+def test_a_tools_result_is_cut_and_a_persons_words_are_not() -> None:
+    text = "word " * 10_000
+    (line,) = windows([turn(1, TurnMessage("tool", text))])[0]
+    assert len(json.loads(line.text)["text"]) == 4000
+    lines = [line for window in windows([turn(1, user(text))]) for line in window]
+    assert " ".join(json.loads(line.text)["text"] for line in lines).split() == text.split()
+
+
+@given(
+    st.lists(
+        st.lists(st.integers(1, 60_000), min_size=1, max_size=4),
+        max_size=6,
+    )
+)
+def test_windows_keep_every_turn_in_order_and_within_bounds(sizes: list[list[int]]) -> None:
+    turns = [
+        turn(number, *(user("x" * size) for size in row)) for number, row in enumerate(sizes, 1)
+    ]
+    found = windows(turns)
+    assert all(sum(len(line.text) for line in window) <= WINDOW_CHARACTERS for window in found)
+    lines = [line for window in found for line in window]
+    assert [line.turn for line in lines] == sorted(line.turn for line in lines)
+    for number, row in enumerate(sizes, 1):
+        written = sum(len(json.loads(line.text)["text"]) for line in lines if line.turn == number)
+        assert written == sum(row)
+
+
+# --- facts ---
+
+
+def test_a_fact_takes_its_message_ids_from_who_said_it() -> None:
+    turns = {
+        1: turn(1, user("A", "m1"), TurnMessage("assistant", "B", message_id="m2")),
+        2: turn(2, user("C", "m3"), user("D")),
+    }
+    fact = to_fact(Statement.model_validate(statement(turns=[2, 1, 2])), turns)
+    assert fact is not None
+    assert (fact.turns, fact.message_ids, fact.source) == ((1, 2), ("m1", "m3"), Source.USER)
+
+
+def test_a_statement_about_an_unknown_turn_is_no_fact() -> None:
+    turns = {1: turn(1, user("A"))}
+    assert to_fact(Statement.model_validate(statement(turns=[1, 2])), turns) is None
+
+
+def test_a_role_that_did_not_speak_is_not_believed() -> None:
+    turns = {1: turn(1, TurnMessage("assistant", "A"), TurnMessage("tool", "B"))}
+    fact = to_fact(Statement.model_validate(statement(source="user")), turns)
+    assert fact is not None
+    assert fact.source is Source.TOOL
+
+
+def test_the_same_words_are_one_fact_with_the_least_trusted_source() -> None:
+    one = Fact(Category.DECLARATIVE, "User's cat is Tom.", 0.6, Source.USER, (1,), ("m1",))
+    again = replace(
+        one,
+        content="user's  cat is Tom.",
+        confidence=0.9,
+        source=Source.TOOL,
+        turns=(4,),
+        message_ids=("m9",),
+    )
+    other = replace(one, category=Category.EPISODIC)
+    merged = merge([one, other, again])
+    assert merged == (
+        replace(one, confidence=0.9, source=Source.TOOL, turns=(1, 4), message_ids=("m1", "m9")),
+        other,
+    )
+
+
+async def test_extraction_adds_up_over_windows() -> None:
+    turns = [turn(1, user("x" * 23_000)), turn(2, user("y" * 30_000))]
+    assert [{line.turn for line in window} for window in windows(turns)] == [{1}, {2}, {2}]
+    extraction, model = await extract(
+        turns,
+        answer(statement(turns=[1])),
+        answer(statement(turns=[2]), statement(turns=[1], content="Not shown here.")),
+        answer("wrong", statement(turns=[2])),
+    )
+    assert [fact.turns for fact in extraction.facts] == [(1, 2)]
+    assert extraction.dropped == 2
+    assert (extraction.prompt_tokens, extraction.completion_tokens) == (30, 15)
+    assert (extraction.model, extraction.extractor) == ("scripted-2", "facts/1")
+    assert extraction.prompt_version == prompt.PROMPT_VERSION
+    assert len(model.asked) == 3
+
+
+async def test_one_malformed_window_fails_the_whole_session() -> None:
+    turns = [turn(1, user("x" * 23_000)), turn(2, user("y" * 5_000))]
+    with pytest.raises(MalformedExtractionError):
+        await extract(turns, answer(statement()), "garbage")
+
+
+async def test_a_session_without_words_asks_no_model() -> None:
+    extraction, model = await extract([turn(1, TurnMessage("system", "Be kind."))])
+    assert (extraction.facts, extraction.prompt_tokens, model.asked) == ((), 0, [])
+
+
+async def test_no_words_of_the_conversation_show_in_a_repr() -> None:
+    extraction, _ = await extract([turn(1, user("db.example.com"))], answer(statement()))
+    assert "db.example.com" not in repr((extraction, turn(1, user("db.example.com"))))
