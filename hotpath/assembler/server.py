@@ -9,6 +9,9 @@ import grpc
 import grpc.aio
 import redis.asyncio
 from grpc_health.v1 import health_pb2_grpc
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from hotpath.assembler.auth_service import AuthService
 from hotpath.assembler.context_service import ContextService
@@ -32,7 +35,8 @@ _OPTIONS = [
     # Two processes on one port would share its requests without anybody noticing.
     ("grpc.so_reuseport", 0),
 ]
-_REDIS_LIMIT = 1.0  # seconds; the deadline of a request is shorter and ends its waiting
+#: The part of the deadline that Redis gets; the rest is for PostgreSQL to tell the directive.
+_REDIS_SHARE = 0.4
 _EMBED_LIMIT = 2.0
 _GRACE = 5.0
 
@@ -49,9 +53,8 @@ async def running(settings: Settings) -> AsyncIterator[None]:
             settings.app_dsn, name="assembler", min_size=0, max_size=16
         )
         stack.push_async_callback(database.close)
-        cache = redis.asyncio.Redis.from_url(
-            settings.redis_dsn, socket_timeout=_REDIS_LIMIT, socket_connect_timeout=_REDIS_LIMIT
-        )
+        deadline = settings.retrieval_deadline_ms / 1000
+        cache = _open_cache(settings.redis_dsn, deadline * _REDIS_SHARE)
         stack.push_async_callback(cache.aclose)
         embedder = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT)
         stack.push_async_callback(embedder.close)
@@ -60,7 +63,7 @@ async def running(settings: Settings) -> AsyncIterator[None]:
             HotCache(cache, database),
             MemoryReader(database),
             embedder,
-            deadline=settings.retrieval_deadline_ms / 1000,
+            deadline=deadline,
         )
         stack.push_async_callback(recall.close)
         await asyncio.to_thread(tokens.load_encodings)
@@ -92,3 +95,14 @@ async def running(settings: Settings) -> AsyncIterator[None]:
         stack.push_async_callback(server.stop, _GRACE)
         stack.push_async_callback(readiness.stop)
         yield
+
+
+def _open_cache(dsn: str, timeout: float) -> redis.asyncio.Redis:
+    """`timeout` in seconds for each call. One retry at once, for a connection that Redis closed
+    while it was idle; redis-py's own ten with back-off are far beyond any request's deadline."""
+    return redis.asyncio.Redis.from_url(
+        dsn,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    )

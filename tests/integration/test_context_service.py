@@ -263,7 +263,9 @@ async def test_without_redis_directive_and_search_still_come(
     memories: dict[str, UUID],
 ) -> None:
     await identity.set_directive(org_id, agent_id, "Be kind.")
-    assembler = await start(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    assembler = await start(
+        redis_url=f"redis://127.0.0.1:{free_port()}/0", retrieval_deadline_ms=2_000.0
+    )
     answer = await assembler.ask()
     assert answer.degraded == ["hot"]
     assert answer.insertions[0].content.startswith("Be kind.")

@@ -3,6 +3,8 @@ from uuid import UUID
 
 import pytest
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from ibex.errors import CacheUnavailableError
 from ibex.ids import new_id
@@ -109,6 +111,7 @@ async def test_a_refresh_replaces_the_list_and_it_expires(
 
 
 async def test_a_redis_that_is_away_is_named(database: Database) -> None:
-    hot = HotCache(redis.asyncio.Redis(port=1), database)
+    nobody = redis.asyncio.Redis(port=1, retry=Retry(NoBackoff(), 0))
+    hot = HotCache(nobody, database)
     with pytest.raises(CacheUnavailableError):
         await hot.read(new_id(), new_id(), None)
