@@ -50,6 +50,7 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
+        logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
         asyncio.run(prepare(settings))
     except IbexError as error:
         sys.stderr.write(f"ibex: {error.message} {error.advice}\n")

@@ -1,6 +1,7 @@
 """The visible list of processes turning ready: live on a terminal, a line each elsewhere."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -78,6 +79,9 @@ def _line(record: ProcessRecord) -> Text:
 def _words(record: ProcessRecord) -> str:
     if record.state == "ready" and record.started_in is not None:
         return f"{record.started_in:5.1f} s"
+    if record.state == "starting" and record.since:
+        elapsed = datetime.now(UTC) - datetime.fromisoformat(record.since)
+        return f"{elapsed.total_seconds():5.1f} s"
     if record.state in {"restarting", "failed"} and record.exit_code is not None:
         return f"{record.state} (exit code {record.exit_code})"
     return record.state

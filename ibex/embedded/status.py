@@ -11,14 +11,16 @@ from ibex.embedded.process import ProcessSpec
 from ibex.embedded.state import ProcessRecord, StackState
 
 _PROBE_LIMIT = 5.0  # seconds
-_COLOURS = {"ready": "green", "failed": "red", "stopped": "red", "restarting": "yellow"}
+_COLOURS = {"ready": "green", "failed": "red", "stopped": "red", "orphaned": "red"}
 
 
 @dataclass(frozen=True)
 class ProcessStatus:
     name: str
     title: str
-    state: str  # of ibex.embedded.state.State, or "unready": it runs, but does not answer
+    # One of ibex.embedded.state.State, or "unready": it runs, but does not answer; or "orphaned":
+    # it runs, but its supervisor was killed.
+    state: str
     ready: bool
     address: str
     pid: int | None
@@ -43,10 +45,12 @@ async def look(state: StackState, specs: dict[str, ProcessSpec]) -> list[Process
 
 
 async def _look(record: ProcessRecord, spec: ProcessSpec | None, supervised: bool) -> ProcessStatus:
-    state: str = record.state if supervised else "stopped"
+    running = record.process.running() if record.process else None
+    state: str = record.state
+    if not supervised:
+        state = "orphaned" if running else "stopped"
     if state == "ready" and spec is not None and not record.once and not await _answers(spec):
         state = "unready"
-    running = record.process.running() if record.process else None
     return ProcessStatus(
         name=record.name,
         title=record.title,

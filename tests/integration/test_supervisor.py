@@ -127,7 +127,8 @@ async def test_a_killed_supervisor_leaves_no_orphan(stack: Stack) -> None:
     os.kill(stack.state.supervisor.pid, signal.SIGKILL)
     await eventually(lambda: not leftovers.runs(base))  # the kernel told it
     assert leftovers.runs(top)  # which does not listen
-    assert {one.state for one in (await stack.status()).values()} == {"stopped"}
+    states = {name: one.state for name, one in (await stack.status()).items()}
+    assert states == {"base": "stopped", "step": "stopped", "top": "orphaned"}
     await stack.down()
     assert not leftovers.runs(top)
     assert "a killed supervisor left behind" in stack.output.getvalue()
