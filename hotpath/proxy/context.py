@@ -1,0 +1,140 @@
+"""What is put into the request, within a few milliseconds or not at all.
+
+The assembler's answer is waited for until the limit and no longer. Without it the client's own
+messages go out, with the agent's directive when the proxy knows it, and the response says why.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import grpc
+import grpc.aio
+
+from hotpath.proxy.directives import Directives
+from ibex.conversation import Message, text_of
+from ibex.rpc import (
+    AssembleContextRequest,
+    AssembleContextResponse,
+    ContextClient,
+    InjectedMemory,
+    Insertion,
+    ScoreParts,
+)
+from ibex.rpc import Message as Said
+from ibex.stores.sessions import Injection
+
+_REASONS = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: "timeout",
+    grpc.StatusCode.UNAVAILABLE: "unavailable",
+}
+
+
+@dataclass(frozen=True)
+class ContextQuestion:
+    request_id: str
+    org_id: UUID
+    agent_id: UUID
+    user_id: UUID | None
+    session_id: UUID
+    model: str
+    messages: Sequence[Message]
+    max_answer_tokens: int  # 0: the client did not say
+
+
+@dataclass(frozen=True)
+class Context:
+    insertions: Sequence[Insertion] = ()
+    memories: int = 0
+    tokens: int = 0
+    fallback: str = ""  # timeout | error | unavailable | disabled
+    degraded: tuple[str, ...] = ()  # what the assembler had to do without
+    injection: Injection | None = None
+
+
+class ContextStage:
+    def __init__(self, client: ContextClient, directives: Directives, limit: float) -> None:
+        """`limit` in seconds."""
+        self._client = client
+        self._directives = directives
+        self._limit = limit
+
+    async def assemble(self, question: ContextQuestion) -> Context:
+        """Never raises for what the assembler does or does not do."""
+        self._directives.warm(question.org_id, question.agent_id)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._limit
+        try:
+            async with asyncio.timeout_at(deadline):
+                answer = await self._client.assemble(_request(question), self._limit)
+        except TimeoutError:
+            reason = "timeout"
+        except grpc.aio.AioRpcError as error:
+            reason = _REASONS.get(error.code(), "error")
+        else:
+            return _context(answer)
+        return await self._without(question, reason, deadline - clock())
+
+    async def disabled(self, question: ContextQuestion) -> Context:
+        """The client wants no memories; the operator's directive stays."""
+        return await self._without(question, "disabled", self._limit)
+
+    async def _without(self, question: ContextQuestion, reason: str, left: float) -> Context:
+        directive = await self._directives.text(question.org_id, question.agent_id, left)
+        insertions = [Insertion(position=0, role="system", content=directive)] if directive else []
+        return Context(insertions, fallback=reason)
+
+
+def _request(question: ContextQuestion) -> AssembleContextRequest:
+    return AssembleContextRequest(
+        request_id=question.request_id,
+        org_id=str(question.org_id),
+        agent_id=str(question.agent_id),
+        user_id=str(question.user_id) if question.user_id else "",
+        session_id=str(question.session_id),
+        model=question.model,
+        messages=[
+            Said(role=one["role"], text=text_of(one.get("content"))) for one in question.messages
+        ],
+        max_answer_tokens=question.max_answer_tokens,
+    )
+
+
+def _context(answer: AssembleContextResponse) -> Context:
+    injection = None
+    if answer.insertions:
+        injection = Injection(
+            memories=[_injected(memory) for memory in answer.memories],
+            directive_version=answer.directive_version or None,
+            position=min(insertion.position for insertion in answer.insertions),
+            tokens=answer.context_tokens,
+            sha256=answer.sha256,
+        )
+    return Context(
+        insertions=answer.insertions,
+        memories=len(answer.memories),
+        tokens=answer.context_tokens,
+        degraded=tuple(answer.degraded),
+        injection=injection,
+    )
+
+
+def _injected(memory: InjectedMemory) -> dict[str, Any]:
+    parts = memory.parts or ScoreParts()
+    return {
+        "memory_id": memory.memory_id,
+        "version": memory.version,
+        "category": memory.category,
+        "score": round(memory.score, 6),
+        "parts": {
+            "relevance": round(parts.relevance, 6),
+            "recency": round(parts.recency, 6),
+            "usefulness": round(parts.usefulness, 6),
+            "confidence": round(parts.confidence, 6),
+            "access_frequency": round(parts.access_frequency, 6),
+        },
+        "tokens": memory.tokens,
+        "origin": memory.origin,
+    }

@@ -1,0 +1,102 @@
+"""One HTTP exchange on its way through the chain: what came in, what goes out, how long it took."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from hotpath.proxy.request_id import new_request_id
+from ibex.asgi import Headers, Receive, Scope, Send
+
+
+@dataclass
+class Facts:
+    """What the trace says about the request besides times; each stage adds what it knows."""
+
+    org_id: UUID | None = None
+    token_id: UUID | None = None
+    agent_id: UUID | None = None
+    session_id: UUID | None = None
+    has_user: bool = False
+    model: str = ""
+    stream: bool = False
+    complete: bool = False
+    memories: int = 0
+    context_tokens: int = 0
+    fallback: str = ""
+    degraded: tuple[str, ...] = ()
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    error: str = ""
+
+
+@dataclass
+class Exchange:
+    scope: Scope
+    receive: Receive
+    raw_send: Send
+    request_id: str = field(default_factory=new_request_id)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    facts: Facts = field(default_factory=Facts)
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    ttfb: float | None = None  # milliseconds until the first byte of the body
+    status: int | None = None  # once the response has started
+    _began: float = field(default_factory=time.perf_counter)
+    _headers_out: dict[bytes, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # The first of several headers of a name counts.
+        self.headers = {
+            name.decode("latin-1"): _text(value) for name, value in reversed(self.scope["headers"])
+        }
+
+    @property
+    def elapsed(self) -> float:
+        """Milliseconds since the request began."""
+        return (time.perf_counter() - self._began) * 1000
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = (time.perf_counter() - began) * 1000
+            self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + spent
+
+    def set_header(self, name: bytes, value: str) -> None:
+        """Add a header to whatever response this exchange ends with."""
+        self._headers_out[name] = value.encode()
+
+    async def start(self, status: int, headers: Headers, *, final: bool) -> None:
+        """Send the head. `final`: the body is known, so the total time is."""
+        self.status = status
+        timings = dict(self.milliseconds)
+        timings["total" if final else "ttfb"] = self.elapsed
+        timing = ", ".join(f"{name};dur={spent:.1f}" for name, spent in timings.items())
+        own = {
+            **self._headers_out,
+            b"x-request-id": self.request_id.encode(),
+            b"server-timing": timing.encode(),
+        }
+        await self.raw_send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*(one for one in headers if one[0] not in own), *own.items()],
+            }
+        )
+
+    async def send(self, body: bytes, *, more: bool) -> None:
+        if self.ttfb is None:
+            self.ttfb = self.elapsed
+        await self.raw_send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

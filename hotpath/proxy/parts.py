@@ -1,0 +1,104 @@
+"""Puts the proxy together: what each stage needs, opened in order and closed in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import redis.asyncio
+
+from hotpath.proxy.agents import AgentVerifier
+from hotpath.proxy.auth import TokenVerifier
+from hotpath.proxy.background import Background
+from hotpath.proxy.chat import ChatCompletions
+from hotpath.proxy.context import ContextStage
+from hotpath.proxy.directives import Directives
+from hotpath.proxy.freshness import Freshness
+from hotpath.proxy.readiness import Readiness
+from hotpath.proxy.recorder import Recorder
+from hotpath.proxy.sessions import SessionCompletion, SessionFinder
+from hotpath.proxy.upstream import Upstream
+from hotpath.proxy.users import UserDirectory
+from ibex.rpc import AuthClient, ContextClient
+from ibex.rpc.clients import open_channel
+from ibex.settings import Settings
+from ibex.stores.identity import IdentityStore
+from ibex.stores.invalidation import Invalidations
+from ibex.stores.postgres import Database
+from ibex.stores.sessions import SessionStore
+from ibex.stores.traces import TraceWriter
+
+_CONNECTIONS: Final = 20  # to PostgreSQL
+_REDIS_LIMIT: Final = 2.0  # seconds
+_DRAIN: Final = 10.0  # seconds for turns that are being stored at the end
+
+
+@dataclass(frozen=True)
+class Parts:
+    tokens: TokenVerifier
+    agents: AgentVerifier
+    chat: ChatCompletions
+    completion: SessionCompletion
+    readiness: Readiness
+    traces: TraceWriter
+
+
+@asynccontextmanager
+async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """Nothing else needs to answer yet: /ready tells when it does."""
+    async with AsyncExitStack() as stack:
+        database = await Database.connect(
+            settings.app_dsn, name="proxy", min_size=0, max_size=_CONNECTIONS
+        )
+        stack.push_async_callback(database.close)
+        identity, store = IdentityStore(database), SessionStore(database)
+
+        channel = open_channel(settings.assembler_target)
+        stack.push_async_callback(channel.close, None)
+        auth, ttl = AuthClient(channel), settings.auth_cache_ttl
+        tokens = TokenVerifier(auth, identity, ttl)
+        agents = AgentVerifier(auth, identity, ttl)
+        directives = Directives(identity, ttl)
+        await stack.enter_async_context(_fresh(settings, Freshness(tokens, agents, directives)))
+
+        traces = TraceWriter(settings)
+        await traces.start()
+        stack.push_async_callback(traces.close)
+        upstream = Upstream(settings)
+        stack.push_async_callback(upstream.close)
+        background = Background()
+        stack.push_async_callback(background.drain, _DRAIN)
+
+        users = UserDirectory(identity, ttl)
+        chat = ChatCompletions(
+            settings,
+            users,
+            SessionFinder(store),
+            ContextStage(ContextClient(channel), directives, settings.assembly_timeout_ms / 1000),
+            upstream,
+            Recorder(store, database, background),
+        )
+        yield Parts(
+            tokens=tokens,
+            agents=agents,
+            chat=chat,
+            completion=SessionCompletion(store, users),
+            readiness=Readiness(database, channel),
+            traces=traces,
+        )
+
+
+@asynccontextmanager
+async def _fresh(settings: Settings, freshness: Freshness) -> AsyncIterator[None]:
+    """Listen to what changes, as long as the proxy runs."""
+    client = redis.asyncio.Redis.from_url(settings.redis_dsn, socket_connect_timeout=_REDIS_LIMIT)
+    listening = asyncio.create_task(
+        Invalidations(client).listen(freshness.changed, freshness.missed), name="invalidations"
+    )
+    try:
+        yield
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await client.aclose()

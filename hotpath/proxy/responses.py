@@ -1,0 +1,24 @@
+"""What the proxy itself answers: JSON, and errors in OpenAI's envelope."""
+
+import orjson
+
+from hotpath.proxy.exchange import Exchange
+from ibex.asgi import JSON
+from ibex.errors import IbexError
+
+_RETRY_LATER = (429, 503)
+
+
+async def send_json(exchange: Exchange, status: int, value: object) -> None:
+    body = orjson.dumps(value)
+    headers = [(b"content-type", JSON), (b"content-length", str(len(body)).encode())]
+    await exchange.start(status, headers, final=True)
+    await exchange.send(body, more=False)
+
+
+async def send_error(exchange: Exchange, error: IbexError) -> None:
+    if error.status in _RETRY_LATER:
+        exchange.set_header(b"retry-after", "1")
+    if error.status == 401:
+        exchange.set_header(b"www-authenticate", "Bearer")
+    await send_json(exchange, error.status, error.envelope(exchange.request_id))
