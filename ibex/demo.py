@@ -50,9 +50,14 @@ async def demo(settings: Settings, console: Console) -> None:
         _tell_learned(console, learned)
 
         console.rule("3. A new session, a new question", align="left")
-        answer = await walk.ask([{"role": "user", "content": QUESTION}])
+        answer = await walk.ask_remembering(
+            QUESTION, lambda late: _tell_fallback(console, late.fallback_reason)
+        )
         _tell_turn(console, QUESTION, answer)
-        _tell_injection(console, await walk.injection(answer.request_id))
+        if answer.fell_back:
+            _tell_fallback(console, answer.fallback_reason)
+        else:
+            _tell_injection(console, await walk.injection(answer.request_id))
         _tell_headers(console, answer)
     _tell_addresses(settings, console, made)
 
@@ -75,6 +80,13 @@ def _tell_turn(console: Console, saying: str, answer: Answer) -> None:
         Text.assemble(
             ("  assistant  ", "green"), answer.text, (f"  {answer.seconds * 1000:.0f} ms", "dim")
         )
+    )
+
+
+def _tell_fallback(console: Console, reason: str) -> None:
+    console.print(
+        f"  This answer came without memories ({reason}): memory has 45 ms and never holds an "
+        "answer up."
     )
 
 

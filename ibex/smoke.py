@@ -79,7 +79,9 @@ async def smoke(settings: Settings, console: Console) -> SmokeResult:
         learned = await walk.wait_until_learned(session_id, completed, limit=LIMIT)
         console.print(f"  {len(learned.memories)} memories after {learned.seconds:.1f} s")
         console.print("3. A new session asks")
-        answer = await walk.ask([{"role": "user", "content": QUESTION}])
+        answer = await walk.ask_remembering(
+            QUESTION, lambda late: console.print(f"  without memories: {late.fallback_reason}")
+        )
         if answer.session_id == session_id:
             raise WalkthroughError("The second conversation landed in the first one's session.")
         console.print(f"  {answer.memories_injected} memories injected")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
@@ -46,6 +46,10 @@ class Answer:
     @property
     def fell_back(self) -> bool:
         return self.headers.get("x-ibex-context-fallback") == "true"
+
+    @property
+    def fallback_reason(self) -> str:
+        return self.headers.get("x-ibex-context-fallback-reason", "")
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,20 @@ class Walkthrough:
             yield cls(settings, token, agent, model_client, http)
 
     async def ask(
-        self, messages: Sequence[ChatCompletionMessageParam], session_id: str | None = None
+        self,
+        messages: Sequence[ChatCompletionMessageParam],
+        session_id: str | None = None,
+        *,
+        memory: Literal["on", "read-only", "write-only", "off"] = "on",
     ) -> Answer:
+        headers_in = {"X-IBEX-Memory": memory}
+        if session_id:
+            headers_in["X-IBEX-Session-ID"] = session_id
         started = time.perf_counter()
         response = await self._model.chat.completions.with_raw_response.create(
             model=self._settings.default_model,
             messages=list(messages),
-            extra_headers={"X-IBEX-Session-ID": session_id} if session_id else {},
+            extra_headers=headers_in,
         )
         headers = {name.lower(): value for name, value in response.headers.items()}
         completion = response.parse()
@@ -102,6 +113,19 @@ class Walkthrough:
             headers=headers,
             seconds=time.perf_counter() - started,
         )
+
+    async def ask_remembering(
+        self, question: str, on_fallback: Callable[[Answer], None], *, tries: int = 3
+    ) -> Answer:
+        """Ask in a session of its own. Memory never holds an answer up: on a machine that is busy
+        starting things, the first answers may come without it, and are told as such."""
+        for remaining in reversed(range(tries)):
+            answer = await self.ask([{"role": "user", "content": question}])
+            if not answer.fell_back or remaining == 0:
+                break
+            on_fallback(answer)
+            await asyncio.sleep(1)
+        return answer
 
     async def converse(self, sayings: Sequence[str], on_turn: Callable[[str, Answer], None]) -> str:
         """Say one thing after the other, resending the whole conversation each time, as clients
