@@ -118,9 +118,10 @@ def _failure(
 ) -> EmbeddedServerError:
     lines = last_lines(home, name, _TAIL)
     if lines:
-        console.print(f"\nThe last lines of {log_file(home, name)}:", style="bold")
+        heading = f"\nThe last lines of {log_file(home, name)}:"
+        console.print(Text(heading, style="bold"), soft_wrap=True)
     for line in lines:
-        console.print(Text(f"  {line}", style="dim"))
+        console.print(Text(f"  {line}", style="dim"), soft_wrap=True)
     return EmbeddedServerError(
         f"{title} did not start. {error or ''}".rstrip(),
         hint=f"See more with 'ibex logs {name}'; stop the rest with 'ibex down'.",

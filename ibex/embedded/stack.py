@@ -20,6 +20,9 @@ from ibex.settings import Settings
 _PROJECT = Path(ibex.__file__).parents[1]
 _BIN = Path(sys.executable).parent
 _HEARTBEAT = 90.0  # seconds; Dagster's daemons write one every 30 s
+# A service is ready when what it needs is ready too, and the embedder loads its model for up to a
+# minute on a busy machine. One that ends is noticed at once, whatever this says.
+_PATIENCE = 300.0  # seconds
 
 
 def processes(settings: Settings) -> list[ProcessSpec]:
@@ -77,8 +80,7 @@ def _services(settings: Settings) -> list[ProcessSpec]:
         embedder = _http(
             settings, "embedder", "Embedder", "hotpath.embedder", settings.embedder_port
         )
-        # The first start exports and quantises the model.
-        specs.append(replace(embedder, after=("redis",), ready_timeout=300.0))
+        specs.append(replace(embedder, after=("redis",)))
     if settings.assembler_address is None:
         specs.append(
             ProcessSpec(
@@ -89,6 +91,7 @@ def _services(settings: Settings) -> list[ProcessSpec]:
                 port=settings.assembler_port,
                 ready=partial(grpc_serving, f"127.0.0.1:{settings.assembler_port}"),
                 after=("migrate", "redis"),
+                ready_timeout=_PATIENCE,
                 address=f"127.0.0.1:{settings.assembler_port}",
             )
         )
@@ -111,6 +114,7 @@ def _http(settings: Settings, name: str, title: str, module: str, port: int) -> 
         env=_own(settings),
         port=port,
         ready=partial(http_ok, f"{address}/ready"),
+        ready_timeout=_PATIENCE,
         address=address,
     )
 
@@ -132,6 +136,7 @@ def _dashboard(settings: Settings) -> ProcessSpec:
         port=port,
         ready=partial(http_ok, f"{address}/_stcore/health"),
         after=("migrate",),
+        ready_timeout=_PATIENCE,
         address=address,
     )
 
@@ -165,7 +170,7 @@ def _dagster(settings: Settings) -> list[ProcessSpec]:
             ready=partial(grpc_serving, f"127.0.0.1:{code_port}"),
             prepare=prepare,
             after=("migrate",),
-            ready_timeout=120.0,
+            ready_timeout=_PATIENCE,
             address=f"127.0.0.1:{code_port}",
         ),
         ProcessSpec(
@@ -177,7 +182,7 @@ def _dagster(settings: Settings) -> list[ProcessSpec]:
             ready=daemon.beats,
             prepare=daemon.prepare,
             after=("dagster-code",),
-            ready_timeout=120.0,
+            ready_timeout=_PATIENCE,
         ),
         ProcessSpec(
             name="dagster-webserver",
@@ -191,7 +196,7 @@ def _dagster(settings: Settings) -> list[ProcessSpec]:
             ready=partial(http_ok, f"http://127.0.0.1:{port}/server_info"),
             prepare=prepare,
             after=("dagster-code",),
-            ready_timeout=120.0,
+            ready_timeout=_PATIENCE,
             address=f"http://127.0.0.1:{port}",
         ),
     ]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from ibex.embedded.process import ProcessSpec
 from ibex.embedded.state import ProcessRecord, StackState
@@ -78,18 +79,20 @@ def render_status(processes: list[ProcessStatus]) -> Table | str:
     """For a person."""
     if not processes:
         return "Nothing runs. Start it with 'ibex up'."
+    restarted = any(one.restarts for one in processes)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("process", "state", "for", "restarts", "pid", "address"):
-        table.add_column(heading)
+    for heading in ("process", "state", "for", *(["restarts"] if restarted else []), "pid"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("address", overflow="fold")
     for one in processes:
         colour = _COLOURS.get(one.state, "yellow")
         table.add_row(
             one.title,
             f"[{colour}]{'done' if one.ready and one.pid is None else one.state}[/]",
             _age(one.since),
-            str(one.restarts) if one.restarts else "",
+            *([str(one.restarts or "")] if restarted else []),
             str(one.pid or ""),
-            one.error if one.error and not one.ready else one.address,
+            Text(one.error if one.error and not one.ready else one.address),
         )
     return table
 
