@@ -47,6 +47,8 @@ class Memory(Base):
         Index("ix_memories_agent", "org_id", "agent_id", "user_id", "status"),
         Index("ix_memories_session", "org_id", "session_id"),
         Index("ix_memories_search", "search", postgresql_using="gin"),
+        # An exact search reads every vector of an agent: they stay in their rows.
+        {"postgresql_with": {"toast_tuple_target": "8160"}},
     )
 
     org_id: Mapped[OrgId] = mapped_column(organization_key())

@@ -2,9 +2,10 @@
 -- users' memories only those of the one user ($3, NULL: none); active, and believed now.
 
 -- name: search
--- Exact search by meaning and by words, over one agent's rows through the (org_id, agent_id)
--- index. `+ 0` keeps the planner away from an approximate index, whose filter would lose rows; the
--- GIN index is of no use either, for `@@` is not leakproof under row-level security.
+-- Exact search by meaning and by words in one pass over one agent's rows, through the
+-- (org_id, agent_id) index. Materialised, so that no approximate index can come between, whose
+-- filter would lose rows; the GIN index is of no use, for `@@` is not leakproof under row-level
+-- security.
 -- $4: the question; $5: its vector, NULL: words only; $6: how many by each.
 -- `lexical` is the share of the question's words that a memory has, in [0, 1]: ts_rank with equal
 -- weights is the mean over the words of an OR query, and a single occurrence counts 6/pi^2. Of a
@@ -17,28 +18,24 @@ WITH asked AS MATERIALIZED (
     count(*)::float8 / greatest(1, least(5, count(*))) / 0.6079271 AS one
   FROM unnest(to_tsvector('english', $4))
 ),
-near AS (
-  SELECT id FROM ibex_core.memories
-  WHERE $5::vector IS NOT NULL
-    AND org_id = $1 AND agent_id = $2 AND (user_id IS NULL OR user_id = $3)
-    AND status = 'active' AND valid_to IS NULL
-  ORDER BY (embedding <=> $5) + 0
-  LIMIT $6
-),
-worded AS (
-  SELECT id FROM ibex_core.memories
+own AS MATERIALIZED (
+  SELECT id, embedding <=> $5 AS distance,
+    CASE WHEN search @@ (SELECT words FROM asked)
+      THEN ts_rank('{1,1,1,1}', search, (SELECT words FROM asked))
+    END AS rank
+  FROM ibex_core.memories
   WHERE org_id = $1 AND agent_id = $2 AND (user_id IS NULL OR user_id = $3)
     AND status = 'active' AND valid_to IS NULL
-    AND search @@ (SELECT words FROM asked)
-  ORDER BY ts_rank('{1,1,1,1}', search, (SELECT words FROM asked)) DESC, id
-  LIMIT $6
+),
+found AS (
+  (SELECT id, rank FROM own WHERE distance IS NOT NULL ORDER BY distance, id LIMIT $6)
+  UNION
+  (SELECT id, rank FROM own WHERE rank IS NOT NULL ORDER BY rank DESC, id LIMIT $6)
 )
 SELECT m.id, m.version, m.category, m.content, m.confidence, m.usefulness, m.access_count,
   m.valid_from, m.embedding,
-  coalesce(
-    least(1, ts_rank('{1,1,1,1}', m.search, asked.words) * asked.one), 0
-  )::float8 AS lexical
-FROM (TABLE near UNION TABLE worded) found
+  least(1, coalesce(found.rank, 0) * asked.one)::float8 AS lexical
+FROM found
 JOIN ibex_core.memories m ON m.org_id = $1 AND m.id = found.id
 CROSS JOIN asked;
 
