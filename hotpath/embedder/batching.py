@@ -2,7 +2,7 @@
 
 A batch is bounded by its padded size, so that it takes about the time of one long text: that is
 how long a short query waits at most for the one before. Small requests (a query of the assembler)
-go before large ones (the pipeline), and every fourth batch begins with a large one.
+go before large ones (the pipeline) and never with them; every fourth batch is a large one's turn.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ QUEUE_LIMIT: Final = 4096  # texts waiting
 _BATCH_TEXTS: Final = 32
 _BATCH_CHARACTERS: Final = 1024  # texts times the longest of them; about 256 tokens
 _SMALL_REQUEST: Final = 8  # texts
-_FAIR_SHARE: Final = 4  # of so many batches one begins with a large request
+_FAIR_SHARE: Final = 4  # of so many batches one is a large request's
 
 Encode = Callable[[list[str]], list[Embedding]]
 
@@ -83,23 +83,21 @@ class Batcher:
                     one.result.set_result(embedding)
 
     def _next(self) -> list[Waiting]:
-        lanes = (self._small, self._large)
         if self.batches % _FAIR_SHARE == _FAIR_SHARE - 1:
-            lanes = (self._large, self._small)
-        return take(lanes)
+            return take(self._large) or take(self._small)
+        return take(self._small) or take(self._large)
 
 
-def take(lanes: Sequence[deque[Waiting]]) -> list[Waiting]:
-    """The next batch, taken off the lanes in their order; empty when nobody waits any more."""
+def take(lane: deque[Waiting]) -> list[Waiting]:
+    """The next batch, taken off the lane; empty when nobody waits there any more."""
     batch: list[Waiting] = []
     longest = 0
-    for lane in lanes:
-        while lane and len(batch) < _BATCH_TEXTS:
-            if lane[0].result.done():  # its caller left
-                lane.popleft()
-                continue
-            longest = max(longest, len(lane[0].text))
-            if batch and longest * (len(batch) + 1) > _BATCH_CHARACTERS:
-                return batch
-            batch.append(lane.popleft())
+    while lane and len(batch) < _BATCH_TEXTS:
+        if lane[0].result.done():  # its caller left
+            lane.popleft()
+            continue
+        longest = max(longest, len(lane[0].text))
+        if batch and longest * (len(batch) + 1) > _BATCH_CHARACTERS:
+            break
+        batch.append(lane.popleft())
     return batch

@@ -89,7 +89,7 @@ async def test_a_small_request_goes_before_a_large_one(batcher: Batcher, model: 
     model.go.set()
     await small
     await large
-    assert model.batches[1][0] == "small"
+    assert model.batches[1] == ["small"]
 
 
 async def test_a_large_request_is_not_starved(batcher: Batcher, model: Model) -> None:
@@ -110,7 +110,7 @@ async def test_a_batch_is_bounded_by_its_padded_size() -> None:
     texts = ["x" * 200, "x" * 10, "x" * 400, "x" * 5000, "x"]
     lane = deque(Waiting(text, loop.create_future()) for text in texts)
     sizes = []
-    while batch := take([lane]):
+    while batch := take(lane):
         sizes.append([len(one.text) for one in batch])
     assert sizes == [[200, 10], [400], [5000], [1]]
 
