@@ -95,7 +95,7 @@ class Walkthrough:
         *,
         memory: Literal["on", "read-only", "write-only", "off"] = "on",
     ) -> Answer:
-        headers_in = {"X-IBEX-Memory": memory}
+        headers_in: dict[str, str] = {"X-IBEX-Memory": memory}
         if session_id:
             headers_in["X-IBEX-Session-ID"] = session_id
         started = time.perf_counter()
