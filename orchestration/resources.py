@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+import asyncpg
 import redis.asyncio
 from dagster import (
     DagsterInvariantViolationError,
@@ -86,8 +87,8 @@ async def _leases_renewed(jobs: JobStore, run_id: str, settings: Settings) -> As
             await asyncio.sleep(settings.extraction_lease / 3)
             try:
                 await jobs.renew(run_id, settings.extraction_lease)
-            except IbexError as error:
-                _log.warning("leases were not renewed: %s", error.code)
+            except (IbexError, asyncpg.PostgresError) as error:
+                _log.warning("leases were not renewed (%s)", type(error).__name__)
 
     task = asyncio.create_task(renew())
     try:
@@ -100,8 +101,8 @@ async def _leases_renewed(jobs: JobStore, run_id: str, settings: Settings) -> As
             await jobs.release(
                 run_id, "run_ended", settings.extraction_max_attempts, settings.extraction_backoff
             )
-        except IbexError as error:
-            _log.warning("leases were not given back, they end by themselves: %s", error.code)
+        except (IbexError, asyncpg.PostgresError) as error:
+            _log.warning("leases end by themselves, not given back (%s)", type(error).__name__)
 
 
 class RunMemory(IOManager):

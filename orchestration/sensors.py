@@ -47,42 +47,48 @@ _IN_FLIGHT = frozenset(
 
 
 class Watch:
-    """What the sensor sees of the database: one connection for the life of the code server."""
+    """What the sensor sees of the database: one pool for the life of the code server, opened at
+    the first tick, so that loading the definitions asks nobody."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._database: Database | None = None
 
     def work(self) -> WaitingWork:
         """Raises DatabaseUnavailableError."""
-        return self._loop.wait(self._jobs.waiting_work(), _ANSWER)
+        return self._loop.wait(self._work(), _ANSWER)
 
     def holds_lease(self, run_id: str) -> bool:
-        return self._loop.wait(self._jobs.holds_lease(run_id), _ANSWER)
+        return self._loop.wait(self._holds_lease(run_id), _ANSWER)
 
     def complete_idle_sessions(self) -> int:
         """A session in which nothing was said for a while is over."""
         return self._loop.wait(self._complete_idle(), _ANSWER)
 
+    async def _work(self) -> WaitingWork:
+        return await JobStore(await self._connected()).waiting_work()
+
+    async def _holds_lease(self, run_id: str) -> bool:
+        return await JobStore(await self._connected()).holds_lease(run_id)
+
     async def _complete_idle(self) -> int:
+        sessions = SessionStore(await self._connected())
         before = datetime.now(UTC) - timedelta(seconds=self._settings.session_idle)
-        sessions = SessionStore(self._database)
         idle = await sessions.idle_sessions(before, _IDLE_AT_ONCE)
         for key in idle:
             await sessions.complete(key.org_id, key.session_id)
         return len(idle)
 
+    async def _connected(self) -> Database:
+        if self._database is None:
+            self._database = await Database.connect(
+                self._settings.app_dsn, name="sensor", min_size=0, max_size=2
+            )
+        return self._database
+
     @cached_property
     def _loop(self) -> BackgroundLoop:
         return BackgroundLoop("ibex-watch")
-
-    @cached_property
-    def _database(self) -> Database:
-        connected = Database.connect(self._settings.app_dsn, name="sensor", min_size=0, max_size=2)
-        return self._loop.wait(connected, _ANSWER)
-
-    @cached_property
-    def _jobs(self) -> JobStore:
-        return JobStore(self._database)
 
 
 def session_sensor(settings: Settings) -> SensorDefinition:

@@ -89,7 +89,7 @@ class JobStore:
         ]
 
     async def renew(self, owner: str, lease: float) -> None:
-        """All leases of `owner` that still hold, for `lease` seconds from now."""
+        """All leases of `owner` that nobody else has claimed, for `lease` seconds from now."""
         async with self._database.system() as connection:
             await connection.execute(_SQL["renew"], owner, timedelta(seconds=lease))
 

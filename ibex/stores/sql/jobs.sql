@@ -19,10 +19,17 @@ SELECT
 
 -- name: bury_expired
 -- Runs as ibex_system. A session whose last try ended without a word is not tried again.
-UPDATE ibex_core.extraction_jobs
+WITH expired AS (
+  SELECT org_id, id
+  FROM ibex_core.extraction_jobs
+  WHERE status = 'leased' AND available_at <= now() AND lease_until <= now() AND attempts >= $1
+  FOR UPDATE SKIP LOCKED
+)
+UPDATE ibex_core.extraction_jobs j
 SET status = 'dead', lease_until = NULL, lease_owner = NULL, last_error = 'lease_expired',
   updated_at = now()
-WHERE status = 'leased' AND available_at <= now() AND lease_until <= now() AND attempts >= $1;
+FROM expired e
+WHERE j.org_id = e.org_id AND j.id = e.id;
 
 -- name: claim
 -- Runs as ibex_system. $1 owner, $2 how many, $3 lease. Skips what others claim at this moment.
@@ -45,10 +52,10 @@ RETURNING
   j.org_id, j.session_id, j.attempts, r.agent_id, r.user_id, r.last_extracted_turn, r.turn_count;
 
 -- name: renew
--- Runs as ibex_system. $1 owner, $2 lease.
+-- Runs as ibex_system. $1 owner, $2 lease. Also one that is over, as long as nobody claimed it.
 UPDATE ibex_core.extraction_jobs
 SET lease_until = now() + $2, available_at = now() + $2
-WHERE status = 'leased' AND lease_owner = $1 AND lease_until > now();
+WHERE status = 'leased' AND lease_owner = $1;
 
 -- name: release
 -- Runs as ibex_system. $1 owner, $2 error code, $3 tries at most, $4 wait.
