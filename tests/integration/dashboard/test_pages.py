@@ -1,0 +1,204 @@
+"""The pages against the real API. AppTest runs a page in a thread and shows what it drew."""
+
+import asyncio
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import dashboard
+from ibex.settings import Settings
+from ibex.stores.identity import IdentityStore
+from ibex.stores.postgres import Database
+from tests.conftest import free_port
+from tests.seeding import add_injection, add_memory, add_session, add_turn
+
+APP = Path(dashboard.__file__).parent / "app.py"
+HOSTILE = "<img src=x onerror=alert(1)> **bold** [link](http://evil.example) :red[x]"
+
+
+def shown(app: AppTest) -> str:
+    """Every text on the page, tables included."""
+    kinds = (app.title, app.subheader, app.text, app.caption, app.markdown, app.error, app.warning)
+    parts = [str(element.value) for kind in kinds for element in kind]
+    parts += [f"{metric.label}={metric.value}" for metric in app.metric]
+    parts += [table.value.to_string() for table in app.dataframe]
+    assert not app.exception, app.exception
+    return "\n".join(parts)
+
+
+async def run(app: AppTest) -> AppTest:
+    """Off the loop, which serves the API meanwhile."""
+    return await asyncio.to_thread(app.run, timeout=30)
+
+
+async def signed_in(token: str, page: str | None = None, **query: str) -> AppTest:
+    app = await run(AppTest.from_file(str(APP)))
+    app.text_input[0].set_value(token)
+    app.button[0].click()
+    await run(app)
+    if page:
+        app.switch_page(f"views/{page}.py")
+        for name, value in query.items():
+            app.query_params[name] = value
+        await run(app)
+    return app
+
+
+@pytest.fixture
+async def token(
+    api_server: Settings,
+    identity: IdentityStore,
+    org_id: UUID,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    monkeypatch.setenv("IBEX_API_URL", api_server.api_endpoint)
+    made = await identity.create_token(org_id, "op", scopes=("read", "write", "content"))
+    return made.text
+
+
+async def test_only_a_token_that_may_read_gets_in(
+    token: str, identity: IdentityStore, org_id: UUID
+) -> None:
+    chat_only = (await identity.create_token(org_id, "app", scopes=("chat",))).text
+    for wrong, reason in (
+        ("", "not an access token"),
+        ("ünï\n", "not an access token"),
+        ("sk-123", "not accepted"),
+        (token[:-1], "not accepted"),
+        (chat_only, "may not read"),
+    ):
+        app = await signed_in(wrong)
+        assert reason in shown(app)
+        assert "Overview" not in shown(app)
+    app = await signed_in(f" {token} ")
+    assert "Overview" in shown(app)
+    assert token not in shown(app)
+    assert not dict(app.query_params)
+
+    sign_out = next(button for button in app.button if button.label == "Sign out")
+    sign_out.click()
+    await run(app)
+    assert app.text_input[0].label == "Access token"
+    assert "api" not in app.session_state
+
+
+async def test_a_revoked_token_signs_the_operator_out(
+    token: str, api_server: Settings, identity: IdentityStore, org_id: UUID
+) -> None:
+    app = await signed_in(token)
+    revoked = await identity.create_token(org_id, "gone", scopes=("read",))
+    await identity.revoke_token(org_id, revoked.id)
+    app.session_state["api"] = type(app.session_state["api"])(api_server.api_endpoint, revoked.text)
+    await run(app)
+    assert "no longer valid" in shown(app)
+
+
+async def test_the_overview_counts_what_is_there(
+    token: str, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    assert "Nothing was said yet." in shown(await signed_in(token))
+    session = await add_session(database, org_id, agent_id, external_id="chat-1")
+    await add_turn(database, org_id, session, 1, "Hi.", "Hello.")
+    await add_memory(database, org_id, agent_id, "A fact.")
+    page = shown(await signed_in(token))
+    assert "Agents=1" in page
+    assert "Sessions=1" in page
+    assert "Turns=1" in page
+    assert "Memories=1" in page
+    assert "chat-1" in page
+
+
+async def test_an_empty_organization_is_told_what_to_do(
+    token: str, identity: IdentityStore
+) -> None:
+    empty = await identity.create_organization("empty")
+    its_token = (await identity.create_token(empty, "op", scopes=("read",))).text
+    for page, advice in (
+        ("agents", "ibex agent create"),
+        ("memories", "ibex agent create"),
+        ("sessions", "Nothing was said yet."),
+    ):
+        assert advice in shown(await signed_in(its_token, page))
+
+
+async def test_agents_show_their_directive_and_take_a_new_one(
+    token: str, identity: IdentityStore, org_id: UUID, agent_id: UUID
+) -> None:
+    app = await signed_in(token, "agents")
+    assert "The agent has none" in shown(app)
+    app.text_area[0].set_value(HOSTILE)
+    next(button for button in app.button if button.label == "Save").click()
+    await run(app)
+    assert HOSTILE in [text.value for text in app.text]
+    directive = await identity.directive(org_id, agent_id)
+    assert directive is not None
+    assert (directive.version, directive.content) == (1, HOSTILE)
+
+
+async def test_memories_are_searched_and_shown_as_text_only(
+    token: str, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    await add_memory(database, org_id, agent_id, "Deploys run from Lyon.")
+    await add_memory(database, org_id, agent_id, HOSTILE, subject=HOSTILE)
+    app = await signed_in(token, "memories")
+    assert HOSTILE in [text.value for text in app.text]
+    interpreted = [*app.markdown, *app.caption, *app.title, *app.subheader]
+    assert not any("evil.example" in str(element.value) for element in interpreted)
+
+    for query, expected in (("deploying", "Lyon"), ("nothing like it", "No memory matches.")):
+        next(field for field in app.text_input if field.label == "Search").set_value(query)
+        page = shown(await run(app))
+        assert expected in page
+        assert "evil.example" not in page
+
+
+async def test_lists_are_turned_page_by_page(
+    token: str, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    for number in range(27):
+        await add_memory(database, org_id, agent_id, f"Fact number {number:02}.")
+    app = await signed_in(token, "memories")
+    assert len(app.dataframe[0].value) == 25
+    for label, rows, oldest in (("Older", 2, True), ("Newer", 25, False)):
+        next(button for button in app.button if button.label == label).click()
+        await run(app)
+        assert len(app.dataframe[0].value) == rows
+        assert ("Fact number 00." in shown(app)) is oldest
+
+
+async def test_a_session_is_replayed_with_what_was_injected(
+    token: str, identity: IdentityStore, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    memory = await add_memory(database, org_id, agent_id, "The host is db.example.com.")
+    session = await add_session(database, org_id, agent_id, external_id="chat-1")
+    request_id = await add_turn(database, org_id, session, 1, HOSTILE, "Use db.example.com.")
+    await add_injection(database, org_id, agent_id, session, request_id, [memory])
+    app = await signed_in(token, "sessions", session="chat-1")
+    texts = [text.value for text in app.text]
+    assert HOSTILE in texts
+    assert "Use db.example.com." in texts
+    assert "The host is db.example.com." in shown(app)
+    assert app.expander[0].label == "1 memory injected, 12 tokens"
+
+    poor = (await identity.create_token(org_id, "poor", scopes=("read",))).text
+    page = shown(await signed_in(poor, "sessions", session=str(session)))
+    assert "lacks the scope 'content'" in page
+    assert "db.example.com" not in page
+    assert "evil.example" not in page
+
+    stranger = await identity.create_organization("stranger")
+    theirs = (await identity.create_token(stranger, "op", scopes=("read", "content"))).text
+    page = shown(await signed_in(theirs, "sessions", session=str(session)))
+    assert "There is no such session" in page
+
+
+async def test_an_api_that_is_down_is_named_with_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("IBEX_API_URL", address)
+    page = shown(await signed_in("ibex_pat_x"))
+    assert f"does not answer at {address}" in page
+    assert "ibex status" in page
