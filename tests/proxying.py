@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import orjson
 from pyreqwest.client import Client, ClientBuilder
@@ -13,6 +14,7 @@ from hotpath.proxy.app import Proxy
 from ibex.ids import new_id
 from ibex.serving import http_server
 from ibex.settings import Settings
+from ibex.stores.sessions import Session, SessionStore, StoredTurn
 from tests.conftest import free_port
 
 Script = Callable[["Arrived", asyncio.StreamWriter], Coroutine[Any, Any, None]]
@@ -240,3 +242,59 @@ async def until(true: Callable[[], Awaitable[bool]], seconds: float = 10) -> Non
 
 def session_name() -> str:
     return f"s-{new_id().hex[-8:]}"
+
+
+class Recorded:
+    """What the proxy stored for the agent."""
+
+    def __init__(self, store: SessionStore, org_id: UUID, agent_id: UUID) -> None:
+        self.store = store
+        self.org_id = org_id
+        self.agent_id = agent_id
+
+    async def session(self, name: str) -> Session:
+        found = await self.store.find_session(self.org_id, self.agent_id, None, name)
+        assert found is not None
+        return found
+
+    async def turns(self, name: str) -> list[StoredTurn]:
+        found = await self.store.find_session(self.org_id, self.agent_id, None, name)
+        return await self.store.turns(self.org_id, found.id) if found else []
+
+    async def turn_within(self, name: str, seconds: float = 10) -> StoredTurn:
+        """For a turn that is stored after the client has gone."""
+        found: list[StoredTurn] = []
+
+        async def stored() -> bool:
+            found[:] = await self.turns(name)
+            return bool(found)
+
+        await until(stored, seconds)
+        return found[0]
+
+
+async def connect(
+    proxy: ProxyClient, session: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A request for a stream on a connection of its own."""
+    host, _, port = proxy.base.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    body = orjson.dumps({"messages": [{"role": "user", "content": "x"}], "stream": True})
+    lines = [
+        "POST /v1/chat/completions HTTP/1.1",
+        "host: x",
+        "connection: close",
+        f"authorization: Bearer {proxy.token}",
+        f"x-ibex-session-id: {session}",
+        f"content-length: {len(body)}",
+    ]
+    writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+    return reader, writer
+
+
+async def read_raw(proxy: ProxyClient, session: str) -> bytes:
+    reader, writer = await connect(proxy, session)
+    try:
+        return await asyncio.wait_for(reader.read(), 20)
+    finally:
+        writer.close()

@@ -25,6 +25,9 @@ from urllib3.exceptions import HTTPError
 from ibex.settings import Settings
 
 _log = logging.getLogger("ibex.traces")
+# They warn at every try; that ClickHouse is away is said here, once a minute.
+for _chatty in ("urllib3.connectionpool", "clickhouse_connect"):
+    logging.getLogger(_chatty).setLevel(logging.ERROR)
 
 _TYPES: Final = {
     "org_id": "UUID",
@@ -70,6 +73,7 @@ _CONNECT_LIMIT: Final = 5  # seconds
 _QUERY_LIMIT: Final = 10  # seconds
 _CLOSE_LIMIT: Final = 5.0  # seconds
 _REPORT_EVERY: Final = 60.0  # seconds
+_LONGEST_PAUSE: Final = 15.0  # seconds between tries while ClickHouse is away
 _AWAY = (ClickHouseError, HTTPError, OSError)
 
 
@@ -151,6 +155,7 @@ class TraceWriter:
         self._client: Client | None = None
         self._task: asyncio.Task[None] | None = None
         self._unreported = 0
+        self._last_error = ""  # its type, until ClickHouse takes rows again
         self._reported_at = -_REPORT_EVERY
         self.written = 0
         self.dropped = 0
@@ -182,17 +187,24 @@ class TraceWriter:
             await asyncio.to_thread(self._client.close)
 
     async def _run(self) -> None:
-        away = False
+        pause, wake = self._interval, self._full
         closing = False
         while not closing:
-            # While ClickHouse is away, a full queue is no reason to try at once.
-            await _set_within(self._closing if away else self._full, self._interval)
+            await _set_within(wake, pause)
             closing = self._closing.is_set()
             self._full.clear()
-            away = False
-            while self._waiting and not away:
-                away = not await self._flush()
+            if await self._flush_all():
+                pause, wake = self._interval, self._full
+            else:
+                # While ClickHouse is away, a full queue is no reason to try at once.
+                pause, wake = min(pause * 2, _LONGEST_PAUSE), self._closing
             self._report()
+
+    async def _flush_all(self) -> bool:
+        while self._waiting:
+            if not await self._flush():
+                return False
+        return True
 
     async def _flush(self) -> bool:
         """Write the oldest batch. False when ClickHouse is away; then the rows keep waiting."""
@@ -200,11 +212,12 @@ class TraceWriter:
         try:
             await asyncio.to_thread(self._insert, rows)
         except _AWAY as error:
-            _log.debug("ClickHouse does not take traces: %s", type(error).__name__)
+            self._last_error = type(error).__name__
             return False
         for _ in rows:
             self._waiting.popleft()
         self.written += len(rows)
+        self._last_error = ""
         return True
 
     def _insert(self, rows: Sequence[TraceRow]) -> None:
@@ -225,8 +238,14 @@ class TraceWriter:
 
     def _report(self, *, force: bool = False) -> None:
         now = time.monotonic()
-        if self._unreported and (force or now - self._reported_at >= _REPORT_EVERY):
-            _log.warning("%d traces dropped: ClickHouse is away or too slow", self._unreported)
+        trouble = self._unreported or self._last_error
+        if trouble and (force or now - self._reported_at >= _REPORT_EVERY):
+            _log.warning(
+                "ClickHouse does not take traces (%s): %d wait, %d dropped",
+                self._last_error or "too slow",
+                len(self._waiting),
+                self._unreported,
+            )
             self._unreported, self._reported_at = 0, now
 
 

@@ -18,18 +18,21 @@ from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.invalidation import Invalidations
 from ibex.stores.postgres import Database
-from ibex.stores.sessions import Session, SessionStore, StoredTurn
+from ibex.stores.sessions import SessionStore
 from tests.conftest import free_port
 from tests.proxying import (
     STREAM_HEAD,
     Arrived,
     ProxyClient,
+    Recorded,
     ScriptedUpstream,
     chunk,
     completion,
+    connect,
     events,
     head,
     proxy_client,
+    read_raw,
     running_proxy,
     session_name,
     streamed,
@@ -77,35 +80,6 @@ async def proxy(
 @pytest.fixture
 def store(database: Database) -> SessionStore:
     return SessionStore(database)
-
-
-class Recorded:
-    """What the proxy stored for the agent."""
-
-    def __init__(self, store: SessionStore, org_id: UUID, agent_id: UUID) -> None:
-        self.store = store
-        self.org_id = org_id
-        self.agent_id = agent_id
-
-    async def session(self, name: str) -> Session:
-        found = await self.store.find_session(self.org_id, self.agent_id, None, name)
-        assert found is not None
-        return found
-
-    async def turns(self, name: str) -> list[StoredTurn]:
-        found = await self.store.find_session(self.org_id, self.agent_id, None, name)
-        return await self.store.turns(self.org_id, found.id) if found else []
-
-    async def turn_within(self, name: str, seconds: float = 10) -> StoredTurn:
-        """For a turn that is stored after the client has gone."""
-        found: list[StoredTurn] = []
-
-        async def stored() -> bool:
-            found[:] = await self.turns(name)
-            return bool(found)
-
-        await until(stored, seconds)
-        return found[0]
 
 
 @pytest.fixture
@@ -581,29 +555,3 @@ async def test_ready_says_what_answers(proxy: ProxyClient) -> None:
     checks: dict[str, Any] = reply.json["checks"]
     assert checks["postgres"] is True
     assert reply.json["ready"] is (reply.status == 200) is checks["assembler"]
-
-
-async def connect(
-    proxy: ProxyClient, session: str
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A request for a stream on a connection of its own."""
-    host, _, port = proxy.base.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    body = orjson.dumps({"messages": [{"role": "user", "content": "x"}], "stream": True})
-    lines = [
-        "POST /v1/chat/completions HTTP/1.1",
-        "host: x",
-        f"authorization: Bearer {proxy.token}",
-        f"x-ibex-session-id: {session}",
-        f"content-length: {len(body)}",
-    ]
-    writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-    return reader, writer
-
-
-async def read_raw(proxy: ProxyClient, session: str) -> bytes:
-    reader, writer = await connect(proxy, session)
-    try:
-        return await asyncio.wait_for(reader.read(), 20)
-    finally:
-        writer.close()
