@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ibex.memory.model import Category, ScoredMemory
+import numpy as np
+
+from ibex.memory.model import Candidate, Category, ScoredMemory
 
 #: Memories with less relevance than this are not injected, however recent or useful they are: a
 #: question about cats does not carry the database host along. Procedural memories say how to
@@ -39,30 +41,42 @@ def pack(
     memories: Sequence[ScoredMemory], budget: int, *, floor: float = RELEVANCE_FLOOR
 ) -> Packing:
     """`budget` in tokens; the kept ones never exceed it. Same input, same outcome, in any order."""
-    kept: list[ScoredMemory] = []
+    kept = _Kept(memories)
     dropped: list[Dropped] = []
     left = budget
     for memory in sorted(memories, key=lambda one: (-one.score, one.candidate.id)):
-        reason = _reason_to_drop(memory, kept, left, floor)
-        if reason is None:
-            kept.append(memory)
-            left -= memory.tokens
-        else:
+        exempt = memory.candidate.category is Category.PROCEDURAL
+        reason: Reason | None = None
+        if memory.parts.relevance < floor and not exempt:
+            reason = "relevance"
+        elif kept.says(memory.candidate):
+            reason = "duplicate"
+        elif memory.tokens > left:
+            reason = "budget"
+        if reason:
             dropped.append(Dropped(memory, reason))
-    return Packing(tuple(kept), tuple(dropped), sum(memory.tokens for memory in kept))
+        else:
+            kept.add(memory)
+            left -= memory.tokens
+    return Packing(tuple(kept.memories), tuple(dropped), budget - left)
 
 
-def _reason_to_drop(
-    memory: ScoredMemory, kept: Sequence[ScoredMemory], left: int, floor: float
-) -> Reason | None:
-    exempt = memory.candidate.category is Category.PROCEDURAL
-    if memory.parts.relevance < floor and not exempt:
-        return "relevance"
-    if any(says_the_same(memory, other) for other in kept):
-        return "duplicate"
-    return "budget" if memory.tokens > left else None
+class _Kept:
+    """What is kept so far, with its vectors as one matrix."""
 
+    def __init__(self, memories: Sequence[ScoredMemory]) -> None:
+        """`memories` are all that may be added."""
+        self.memories: list[ScoredMemory] = []
+        self._contents: set[str] = set()
+        self._vectors = np.empty_like([memory.candidate.embedding for memory in memories])
 
-def says_the_same(one: ScoredMemory, other: ScoredMemory) -> bool:
-    a, b = one.candidate, other.candidate
-    return a.content == b.content or float(a.embedding @ b.embedding) > NEAR_DUPLICATE
+    def says(self, candidate: Candidate) -> bool:
+        if candidate.content in self._contents:
+            return True
+        vectors = self._vectors[: len(self.memories)]
+        return bool((vectors @ candidate.embedding > NEAR_DUPLICATE).any())
+
+    def add(self, memory: ScoredMemory) -> None:
+        self._vectors[len(self.memories)] = memory.candidate.embedding
+        self._contents.add(memory.candidate.content)
+        self.memories.append(memory)

@@ -15,7 +15,6 @@ pushes what was said last year out of the first ten (recall@10 .62 instead of .8
 
 import math
 from collections.abc import Mapping
-from dataclasses import astuple
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -40,8 +39,13 @@ _SECONDS_A_DAY = 86_400.0
 
 def composite(parts: ScoreParts) -> float:
     """In [0, 1], for parts in [0, 1]."""
-    products = zip(astuple(WEIGHTS), astuple(parts), strict=True)
-    return _clip(math.fsum(weight * part for weight, part in products))
+    return _clip(
+        WEIGHTS.relevance * parts.relevance
+        + WEIGHTS.recency * parts.recency
+        + WEIGHTS.usefulness * parts.usefulness
+        + WEIGHTS.confidence * parts.confidence
+        + WEIGHTS.access_frequency * parts.access_frequency
+    )
 
 
 def score_parts(
