@@ -58,12 +58,8 @@ class Batcher:
         (self._small if len(texts) <= _SMALL_REQUEST else self._large).extend(waiting)
         if self._running is None or self._running.done():
             self._running = loop.create_task(self._run())
-        try:
-            return list(await asyncio.gather(*(one.result for one in waiting)))
-        finally:
-            # A caller that left, or a batch that failed: the rest is not worth a batch.
-            for one in waiting:
-                one.result.cancel()
+        # When the caller leaves, gather cancels what is waiting, and no batch takes it.
+        return list(await asyncio.gather(*(one.result for one in waiting)))
 
     async def _run(self) -> None:
         """Batch after batch until nobody waits."""

@@ -20,9 +20,14 @@ _SMALL_TALK = re.compile(
     r"\b[^a-z]*",
     re.IGNORECASE,
 )
+_OPENING = re.compile(
+    r"(?:(?:yeah|yep|yes|no|well|so|and|but|also|actually|oh|ah|btw|by the way|anyway|wow)\b"
+    r"[,!]? )+",
+    re.IGNORECASE,
+)
 _WISH = re.compile(
-    r"(?:please\s+)?(?:always|never|from now on|in (?:the )?future|whenever|every time|call me|"
-    r"address me|(?:answer|reply|respond|write|speak|talk|format|keep|use|avoid|do not|don't|stop|"
+    r"(?:please\s+)?(?:always|never|from now on|in (?:the )?future|(?:whenever|every time) you|"
+    r"call me|address me|(?:answer|reply|respond|write|speak|talk|format|keep|use|avoid|do not|don't|stop|"
     r"remember to|make sure)\b.*\b(?:answers?|repl(?:y|ies)|respon\w+|always|never|me|language|"
     r"english|german|french|spanish|bullet|short|brief|concise|metric|units?|emojis?|code|examples?)"
     r")\b|(?:i|we) (?:would |'d )?(?:prefer|like you to|want you to|would like you to)\b"
@@ -113,6 +118,7 @@ def _statements(said: Said) -> Iterator[dict[str, Any]]:
 
 def categorise(sentence: str) -> str | None:
     """procedural, declarative or episodic; None for what is not worth keeping."""
+    sentence = _OPENING.sub("", sentence, count=1)
     if (
         len(sentence.split()) < _MIN_WORDS
         or is_question(sentence)

@@ -192,6 +192,11 @@ def test_a_tools_result_is_cut_and_a_persons_words_are_not() -> None:
     assert " ".join(json.loads(line.text)["text"] for line in lines).split() == text.split()
 
 
+def test_a_turn_is_kept_whole_where_it_fits() -> None:
+    turns = [turn(1, user("x" * 15_000)), turn(2, user("y" * 5_000), user("z" * 6_000))]
+    assert [[line.turn for line in window] for window in windows(turns)] == [[1, 1], [2, 2]]
+
+
 @given(
     st.lists(
         st.lists(st.integers(1, 60_000), min_size=1, max_size=4),

@@ -104,6 +104,8 @@ def test_a_host_name_does_not_end_a_sentence() -> None:
         ("Never deploy on Fridays.", "procedural"),
         ("I went to a LGBTQ support group yesterday.", "episodic"),
         ("We deployed version 2.3.1 on 2026-05-01.", "episodic"),
+        ("Yeah, I painted that last year!", "episodic"),
+        ("Whenever I hear this song, I think of her.", None),
         ("Hi there!", None),
         ("Thanks a lot!", None),
         ("What database host should I use?", None),
@@ -121,7 +123,7 @@ def test_what_is_remembered_and_as_what(sentence: str, category: str | None) -> 
 def test_statements_stand_by_themselves_and_keep_identifiers() -> None:
     turns = [
         TurnText(3, SAID_AT, (TurnMessage("user", "My database host is DB.Example.COM."),)),
-        TurnText(4, SAID_AT, (TurnMessage("assistant", "Your cat is called Tom."),)),
+        TurnText(4, SAID_AT, (TurnMessage("assistant", "The cat is called Tom."),)),
         TurnText(5, SAID_AT, (TurnMessage("tool", "The host is called atlas."),)),
         TurnText(6, SAID_AT, (TurnMessage("assistant", "I met Bo yesterday.", name="Caroline"),)),
     ]
