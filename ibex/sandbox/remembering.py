@@ -21,13 +21,14 @@ _SMALL_TALK = re.compile(
     re.IGNORECASE,
 )
 _OPENING = re.compile(
-    r"(?:(?:yeah|yep|yes|no|well|so|and|but|also|actually|oh|ah|btw|by the way|anyway|wow)\b"
-    r"[,!]? )+",
+    r"\A(?:(?:yeah|yep|yes|no|well|oh|ah|wow|btw|by the way|anyway|actually)[,!] |"
+    r"(?:so|and|but|also|actually|btw),? )+",
     re.IGNORECASE,
 )
 _WISH = re.compile(
     r"(?:please\s+)?(?:always|never|from now on|in (?:the )?future|(?:whenever|every time) you|"
-    r"call me|address me|(?:answer|reply|respond|write|speak|talk|format|keep|use|avoid|do not|don't|stop|"
+    r"call me|address me|"
+    r"(?:answer|reply|respond|write|speak|talk|format|keep|use|avoid|do not|don't|stop|"
     r"remember to|make sure)\b.*\b(?:answers?|repl(?:y|ies)|respon\w+|always|never|me|language|"
     r"english|german|french|spanish|bullet|short|brief|concise|metric|units?|emojis?|code|examples?)"
     r")\b|(?:i|we) (?:would |'d )?(?:prefer|like you to|want you to|would like you to)\b"

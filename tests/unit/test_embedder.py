@@ -173,6 +173,20 @@ async def test_without_redis_there_is_no_cache_and_one_line_in_the_log(
     await cache.close()
 
 
+async def test_a_redis_that_is_silent_is_not_waited_for() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        cache = EmbeddingCache(f"redis://127.0.0.1:{port}/0", "model")
+        async with asyncio.timeout(5):
+            assert await cache.read(["text"]) == {}
+        assert cache.failures == 1
+        await cache.close()
+
+
 async def test_after_a_failure_redis_is_left_alone_for_a_while() -> None:
     cache = EmbeddingCache(NOBODY, "model")
     for _ in range(3):

@@ -105,6 +105,7 @@ def test_a_host_name_does_not_end_a_sentence() -> None:
         ("I went to a LGBTQ support group yesterday.", "episodic"),
         ("We deployed version 2.3.1 on 2026-05-01.", "episodic"),
         ("Yeah, I painted that last year!", "episodic"),
+        ("No service is called atlas and that is fine.", "declarative"),
         ("Whenever I hear this song, I think of her.", None),
         ("Hi there!", None),
         ("Thanks a lot!", None),
