@@ -108,6 +108,7 @@ async def test_a_refresh_replaces_the_list_and_it_expires(
     ):
         assert 0 < await redis_client.ttl(key) <= 86_400
     assert await redis_client.hlen(keys.hot_memories(org_id, agent_id, None)) == 1
+    assert await redis_client.zcard(keys.hot_scores(org_id, agent_id, None)) == 1
 
 
 async def test_a_redis_that_is_away_is_named(database: Database) -> None:
