@@ -13,7 +13,14 @@ from ibex.errors import SessionNotFoundError
 from ibex.ids import new_id
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
-from ibex.stores.sessions import Injection, NewTurn, Session, SessionStore, new_session
+from ibex.stores.sessions import (
+    Injection,
+    NewTurn,
+    RecordedTurn,
+    Session,
+    SessionStore,
+    new_session,
+)
 
 Dict = dict[str, Any]
 
@@ -182,32 +189,50 @@ async def test_turns_of_others_do_not_need_the_conversation(
     assert after.last_turn_at == after.completed_at == start + timedelta(hours=2)
 
 
+async def at_once(
+    database: Database, store: SessionStore, session: Session, turns: list[NewTurn]
+) -> list[RecordedTurn]:
+    """Record the turns while somebody holds the session, so that they all meet at its lock."""
+    blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    async with database.tenant(session.org_id) as connection:
+        await connection.execute(
+            "SELECT FROM ibex_core.sessions WHERE id = $1 FOR UPDATE", session.id
+        )
+        recording = asyncio.gather(*(store.record_turn(turn) for turn in turns))
+        async with asyncio.timeout(20):
+            while await connection.fetchval(blocked) < len(turns):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    return await recording
+
+
 async def test_a_request_is_one_turn_however_often_it_is_recorded(
-    store: SessionStore, session: Session, org_id: UUID
+    store: SessionStore, session: Session, database: Database, org_id: UUID
 ) -> None:
     turn = resend(session, user("one"))
-    outcomes = await asyncio.gather(*(store.record_turn(turn) for _ in range(6)))
+    outcomes = await at_once(database, store, session, [turn] * 6)
     assert sorted(outcome.new for outcome in outcomes) == [False] * 5 + [True]
     assert {outcome.number for outcome in outcomes} == {1}
     assert len(await store.turns(org_id, session.id)) == 1
+    other = await store.open_session(org_id, session.agent_id, None, "s-2")
+    elsewhere = resend(other, user("one"), request_id=turn.request_id)
+    assert not (await store.record_turn(elsewhere)).new
     await store.complete(org_id, session.id)
     await store.record_turn(turn)
     assert (await store.session(org_id, session.id)).status == "completed"
 
 
 async def test_turns_of_one_session_at_once_are_numbered_one_after_the_other(
-    store: SessionStore, session: Session, org_id: UUID
+    store: SessionStore, session: Session, database: Database, org_id: UUID
 ) -> None:
-    outcomes = await asyncio.gather(
-        *(store.record_turn(resend(session, user(f"q{number}"))) for number in range(12))
-    )
-    assert sorted(outcome.number for outcome in outcomes) == list(range(1, 13))
+    requests = [resend(session, user(f"q{number}")) for number in range(8)]
+    outcomes = await at_once(database, store, session, requests)
+    assert sorted(outcome.number for outcome in outcomes) == list(range(1, 9))
     turns = await store.turns(org_id, session.id)
     assert sorted(str(turn.messages) for turn in turns) == sorted(
-        str((user(f"q{number}"),)) for number in range(12)
+        str((user(f"q{number}"),)) for number in range(8)
     )
     after = await store.session(org_id, session.id)
-    assert after.turn_count == 12
+    assert after.turn_count == 8
     assert after.chain_hash == max(outcomes, key=lambda one: one.number).session.chain_hash
 
 
