@@ -5,8 +5,8 @@ injected and whether the evidence was in it.
     ibex import /tmp/c.jsonl --org locomo --create-agents       (ibex org create locomo, once)
     python -m bench.locomo.ask locomo.json --sample conv-42 --org locomo --questions 5
 
-The requests are read-only: asking leaves no trace in the agent's memory. A look, not a benchmark:
-nothing is written, and the data set's licence forbids keeping its text here.
+Each question is a session of its own that is never completed by hand. A look, not a benchmark: no
+file is written, and the data set's licence forbids keeping its text here.
 """
 
 import argparse
@@ -46,9 +46,7 @@ async def ask(sample: dict[str, Any], org: str, count: int, console: Console) ->
     met = 0
     async with Walkthrough.open(settings, made.token, made.agent) as walk:
         for qa in answerable[::step][:count]:
-            answer = await walk.ask(
-                [{"role": "user", "content": qa["question"]}], memory="read-only"
-            )
+            answer = await walk.ask([{"role": "user", "content": qa["question"]}])
             injected = [
                 {**memory, **await walk.get(f"/memories/{memory['memory_id']}")}
                 for memory in (await walk.injection(answer.request_id))["memories"]

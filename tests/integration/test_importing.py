@@ -6,11 +6,11 @@ from uuid import UUID
 
 import orjson
 import pytest
-from ibex.stores.sessions import SessionStore
 
 from ibex.importing import Importer, ImportSummary, read_lines
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
+from ibex.stores.sessions import SessionStore
 
 
 def conversation(messages: int, **changes: Any) -> dict[str, Any]:
