@@ -61,6 +61,7 @@ class Database:
                 timeout=acquire_timeout,
                 command_timeout=command_timeout,
                 init=_prepare_connection,
+                reset=_keep_as_it_is,
                 server_settings={"application_name": f"ibex-{name}"},
             )
         except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
@@ -94,15 +95,15 @@ class Database:
     async def _transaction(self, scope: str) -> AsyncIterator[Connection]:
         try:
             async with self._pool.acquire(timeout=self._acquire_timeout) as connection:
-                # One round trip: the simple protocol takes several statements.
-                await connection.execute(f"BEGIN; {scope}")
                 try:
+                    # One round trip: the simple protocol takes several statements.
+                    await connection.execute(f"BEGIN; {scope}")
                     yield connection
+                    await connection.execute("COMMIT")
                 except BaseException:
                     if not connection.is_closed():
                         await connection.execute("ROLLBACK")
                     raise
-                await connection.execute("COMMIT")
         except _UNAVAILABLE as error:
             raise DatabaseUnavailableError(
                 f"PostgreSQL does not answer ({type(error).__name__})."
@@ -118,3 +119,8 @@ async def _prepare_connection(connection: Any) -> None:
         format="binary",
     )
     await register_vector(connection)
+
+
+async def _keep_as_it_is(_connection: Any) -> None:
+    """Between two uses a connection needs no round trip: what a transaction sets ends with it, and
+    nothing here sets more. (asyncpg still rolls back what is open.)"""
