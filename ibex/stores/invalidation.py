@@ -46,6 +46,7 @@ class Invalidations:
                     await channel.subscribe(keys.INVALIDATIONS)
                     on_gap()
                     while True:
+                        _honour_cancellation()
                         message = await channel.get_message(
                             ignore_subscribe_messages=True, timeout=30.0
                         )
@@ -62,3 +63,10 @@ class Invalidations:
             await self._client.publish(keys.INVALIDATIONS, message)
         except (RedisError, OSError) as error:
             _log.warning("told nobody of a change: %s", type(error).__name__)
+
+
+def _honour_cancellation() -> None:
+    """redis-py loses a cancellation that arrives while it connects."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -64,6 +64,7 @@ class Api:
             page = await self.get(f"{path}{mark}limit={limit}{after}")
             assert len(page["items"]) <= limit
             found += [item["id"] for item in page["items"]]
+            assert len(found) == len(set(found)), "the same row twice"
             cursor = page["next_cursor"]
             if cursor is None:
                 return found
