@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 from uuid import UUID
 
 import orjson
+import redis.asyncio
 import typer
 
 from ibex.errors import InvalidRequestError
@@ -15,6 +16,7 @@ from ibex.ids import parse_id
 from ibex.provisioning import ALL_SCOPES
 from ibex.settings import load_settings
 from ibex.stores.identity import IdentityStore
+from ibex.stores.invalidation import Invalidations
 from ibex.stores.postgres import Database
 
 org_app = typer.Typer(help="Organizations: the tenants.", no_args_is_help=True)
@@ -27,13 +29,28 @@ Org = Annotated[str, typer.Option(help="The organization's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
-def _with_store(work: Callable[[IdentityStore], Awaitable[T]]) -> T:
+def _with_store(
+    work: Callable[[IdentityStore], Awaitable[T]],
+    announce: Callable[[Invalidations, T], Awaitable[None]] | None = None,
+) -> T:
+    """Do `work`, then tell every process what to forget."""
+
     async def run() -> T:
-        database = await Database.connect(load_settings().app_dsn, name="cli", max_size=1)
+        settings = load_settings()
+        database = await Database.connect(settings.app_dsn, name="cli", max_size=1)
         try:
-            return await work(IdentityStore(database))
+            done = await work(IdentityStore(database))
         finally:
             await database.close()
+        if announce is not None:
+            client = redis.asyncio.Redis.from_url(
+                settings.redis_dsn, socket_connect_timeout=2.0, socket_timeout=2.0
+            )
+            try:
+                await announce(Invalidations(client), done)
+            finally:
+                await client.aclose()
+        return done
 
     return asyncio.run(run())
 
@@ -112,7 +129,7 @@ def create_token(
 
 @token_app.command("revoke")
 def revoke_token(token_id: str, org: Org = "demo") -> None:
-    """Revoke a token: the proxies refuse it within IBEX_AUTH_CACHE_TTL seconds."""
+    """Revoke a token: every proxy refuses it within a second."""
     identifier = parse_id(token_id)
     if identifier is None:
         raise InvalidRequestError("This is not a token's id: it is a UUID, not the token itself.")
@@ -120,7 +137,7 @@ def revoke_token(token_id: str, org: Org = "demo") -> None:
     async def work(store: IdentityStore) -> None:
         await store.revoke_token(await store.organization(org), identifier)
 
-    _with_store(work)
+    _with_store(work, lambda processes, _: processes.token_revoked(identifier))
     _print({"revoked": identifier}, json=False)
 
 
@@ -136,8 +153,10 @@ def set_directive(
     if not text:
         raise InvalidRequestError("The directive is empty.")
 
-    async def work(store: IdentityStore) -> int:
+    async def work(store: IdentityStore) -> tuple[UUID, UUID, int]:
         org_id = await store.organization(org)
-        return await store.set_directive(org_id, (await store.agent(org_id, agent)).id, text)
+        agent_id = (await store.agent(org_id, agent)).id
+        return org_id, agent_id, await store.set_directive(org_id, agent_id, text)
 
-    _print({"version": _with_store(work)}, json)
+    done = _with_store(work, lambda processes, changed: processes.directive_changed(*changed[:2]))
+    _print({"version": done[2]}, json)

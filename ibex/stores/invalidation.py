@@ -40,11 +40,13 @@ class Invalidations:
 
         `on_gap` is called after each (re)connection: messages may have been missed before it.
         """
+        away = False
         while True:
             try:
                 async with self._client.pubsub() as channel:
                     await channel.subscribe(keys.INVALIDATIONS)
                     on_gap()
+                    away = False
                     while True:
                         _honour_cancellation()
                         message = await channel.get_message(
@@ -53,7 +55,9 @@ class Invalidations:
                         if message is not None:
                             on_message(message["data"].decode())
             except (RedisError, OSError) as error:
-                _log.warning("not listening to invalidations: %s", type(error).__name__)
+                if not away:
+                    _log.warning("not listening to invalidations: %s", type(error).__name__)
+                away = True
                 await asyncio.sleep(_RETRY)
 
     async def _tell(self, message: str, *, stale_key: str | None = None) -> None:
