@@ -38,7 +38,7 @@ def answer(messages: Sequence[dict[str, Any]]) -> str:
         return GREETING
     asked = _asked(text_of(messages[newest].get("content")))
     if asked.question is None:
-        return f"Noted: {asked.statements[-1]}" if asked.statements else GREETING
+        return f"Noted: {asked.statements[0]}" if asked.statements else GREETING
     known = [
         sentence
         for place, message in enumerate(messages)
