@@ -136,17 +136,21 @@ def _tell_addresses(settings: Settings, console: Console, made: Provisioned) -> 
     console.print(Panel(addresses, title="It runs", title_align="left", expand=False))
     token_file = settings.home / "demo.token"
     code = (
-        f'client = OpenAI(base_url="{settings.proxy_endpoint}/v1",\n'
-        f'                api_key=open("{token_file}").read().strip(),\n'
-        f'                default_headers={{"X-IBEX-Agent-ID": "{made.agent}"}})'
+        "from openai import OpenAI\n"
+        f'client = OpenAI(base_url="{settings.proxy_endpoint}/v1", '
+        f'api_key=open("{token_file}").read().strip(), '
+        f'default_headers={{"X-IBEX-Agent-ID": "{made.agent}"}})\n'
+        f'print(client.chat.completions.create(model="{settings.default_model}", '
+        f'messages=[{{"role": "user", "content": "{QUESTION}"}}]).choices[0].message.content)'
     )
-    console.print("Use it with the openai client:\n")
+    console.print("Use it with the openai client, in three lines (.venv/bin/python has it):\n")
     console.print(Text(code, style="bold"), soft_wrap=True)
-    console.print(f"\nThe dashboard asks for the token in {token_file}", soft_wrap=True)
-    console.print(
-        "\nWith a real model:  OPENAI_API_KEY=sk-… make up       (after make down)\n"
-        "or a local one:     IBEX_PROVIDER_BASE_URL=http://127.0.0.1:11434/v1 "
-        "IBEX_DEFAULT_MODEL=… IBEX_EXTRACTION_MODEL=… make up\n"
-        "Stop everything:    make down    (.venv/bin/ibex down; add --purge to delete the data)",
-        soft_wrap=True,
+    lines = (
+        f"\nThe dashboard asks for the token in {token_file}",
+        "\nWith a real model:  make down, then OPENAI_API_KEY=sk-… make demo",
+        "or a local one:     IBEX_PROVIDER_BASE_URL=http://127.0.0.1:11434/v1 and the model's name",
+        "                    in IBEX_DEFAULT_MODEL and IBEX_EXTRACTION_MODEL",
+        "Stop everything:    make down   (or .venv/bin/ibex down; with --purge its data goes too)",
     )
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
