@@ -64,6 +64,8 @@ async def _open(
     stack.push_async_callback(cache.aclose)
     embedder = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT)
     stack.push_async_callback(embedder.close)
+    objects = ObjectStore(settings)
+    stack.push_async_callback(objects.close)
     jobs = JobStore(database)
     await stack.enter_async_context(_leases_renewed(jobs, run_id, settings))
     return Stores(
@@ -73,7 +75,7 @@ async def _open(
         sessions=SessionStore(database),
         hot=HotCache(cache, database),
         embedder=embedder,
-        archive=SessionArchive(database, ObjectStore(settings), settings),
+        archive=SessionArchive(database, objects, settings),
         wait=loop.wait,
     )
 

@@ -13,6 +13,7 @@ from ibex.errors import NotFoundError, ObjectStoreUnavailableError
 from ibex.settings import Settings
 
 if TYPE_CHECKING:
+    import urllib3
     from minio import Minio
 
 PRESIGNED_FOR = timedelta(minutes=15)
@@ -39,6 +40,7 @@ class ObjectStore:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._made: Minio | None = None
+        self._pool: urllib3.PoolManager | None = None
         self._buckets: set[str] = set()
 
     async def ensure_bucket(self, bucket: str) -> None:
@@ -97,6 +99,10 @@ class ObjectStore:
             return False
         return True
 
+    async def close(self) -> None:
+        if self._pool is not None:
+            self._pool.clear()
+
     async def _call(self, work: "Callable[[Minio], T]") -> T:
         try:
             async with asyncio.timeout(_DEADLINE):
@@ -128,17 +134,18 @@ class ObjectStore:
             from minio import Minio  # noqa: PLC0415
 
             endpoint = urlsplit(self._settings.s3_endpoint)
+            self._pool = urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=_CONNECT, read=_READ),
+                retries=urllib3.Retry(1, status_forcelist=(500, 502, 503, 504)),
+                maxsize=8,
+            )
             self._made = Minio(
                 endpoint.netloc,
                 access_key=self._settings.s3_access_key,
                 secret_key=self._settings.s3_secret_key.get_secret_value(),
                 secure=endpoint.scheme == "https",
                 region=_REGION,
-                http_client=urllib3.PoolManager(
-                    timeout=urllib3.Timeout(connect=_CONNECT, read=_READ),
-                    retries=urllib3.Retry(1, status_forcelist=(500, 502, 503, 504)),
-                    maxsize=8,
-                ),
+                http_client=self._pool,
             )
         return self._made
 

@@ -1,4 +1,5 @@
 import hashlib
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import orjson
@@ -19,8 +20,10 @@ from tests.integration.recorded import TALK, add_session, add_turn
 
 
 @pytest.fixture
-def objects(settings: Settings, s3_server: ProcessSpec) -> ObjectStore:
-    return ObjectStore(settings)
+async def objects(settings: Settings, s3_server: ProcessSpec) -> AsyncIterator[ObjectStore]:
+    store = ObjectStore(settings)
+    yield store
+    await store.close()
 
 
 @pytest.fixture

@@ -45,5 +45,5 @@ def test_jobs_and_sensors(defs: Definitions) -> None:
     assert {
         (one.name, one.job_name, one.minimum_interval_seconds, one.default_status)
         for one in repository.sensor_defs
-    } == {("session_sensor", "learn", 5, DefaultSensorStatus.RUNNING)}
+    } == {("session_sensor", "learn", 4, DefaultSensorStatus.RUNNING)}
     assert repository.schedule_defs == []

@@ -1,7 +1,8 @@
 """The assets in process, on the real stores, the real embedder and the sandbox model."""
 
 import asyncio
-from collections.abc import Mapping
+import gc
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -28,15 +29,27 @@ pytestmark = pytest.mark.usefixtures(
 
 async def learn(settings: Settings, *, fails: bool = False) -> ExecuteInProcessResult:
     """One run of the job, as the sensor would ask for it."""
+    result = await materialize(settings)
+    assert result.success is not fails
+    return result
+
+
+async def materialize(
+    settings: Settings, only: Sequence[str] | None = None
+) -> ExecuteInProcessResult:
+    """In a thread: Dagster has a loop of its own, and a thread has one at most."""
 
     def run() -> ExecuteInProcessResult:
         with DagsterInstance.ephemeral() as instance:
             job = definitions(settings).resolve_job_def("learn")
-            return job.execute_in_process(instance=instance, raise_on_error=False)
+            result = job.execute_in_process(
+                instance=instance, raise_on_error=False, op_selection=only
+            )
+        # Its in-memory SQLite must be closed by the thread that opened it.
+        gc.collect()
+        return result
 
-    result = await asyncio.to_thread(run)
-    assert result.success is not fails
-    return result
+    return await asyncio.to_thread(run)
 
 
 def metadata(result: ExecuteInProcessResult) -> Mapping[str, Mapping[str, Any]]:
@@ -173,13 +186,8 @@ async def test_what_a_run_cannot_finish_it_gives_back(
 ) -> None:
     await add_session(database, org_id, agent_id)
 
-    def claim_only() -> bool:
-        job = definitions(settings).resolve_implicit_global_asset_job_def()
-        return job.execute_in_process(
-            op_selection=["completed_sessions"], instance=DagsterInstance.ephemeral()
-        ).success
-
-    assert await asyncio.to_thread(claim_only)
+    claimed = await materialize(settings, only=["completed_sessions"])
+    assert metadata(claimed)["completed_sessions"]["sessions"] == 1
     assert await JobStore(database).counts() == {"waiting": 1, "leased": 0, "done": 0, "dead": 0}
 
 
