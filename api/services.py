@@ -70,6 +70,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         opened.push_async_callback(cache.aclose)
         channel = open_channel(settings.assembler_target)
         opened.push_async_callback(channel.close, None)
+        objects = ObjectStore(settings)
+        opened.push_async_callback(objects.close)
         authenticator = Authenticator(AuthClient(channel), settings.auth_cache_ttl)
         invalidations = Invalidations(cache)
         listener = asyncio.create_task(
@@ -82,7 +84,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             identity=IdentityStore(database),
             management=ManagementStore(database),
             sessions=SessionStore(database),
-            objects=ObjectStore(settings),
+            objects=objects,
             invalidations=invalidations,
             authenticator=authenticator,
             channel=channel,

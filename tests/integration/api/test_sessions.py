@@ -102,9 +102,9 @@ async def test_an_archive_is_read_through_its_signed_url(
     early = await api.call("GET", f"/sessions/{session}/archive")
     assert (early.status, early.body["error"]["code"]) == (409, "conflict")
 
-    archived = await SessionArchive(database, ObjectStore(settings), settings).archive(
-        org_id, session
-    )
+    objects = ObjectStore(settings)
+    archived = await SessionArchive(database, objects, settings).archive(org_id, session)
+    await objects.close()
     answer = await api.get(f"/sessions/{session}/archive")
     assert (answer["size"], answer["sha256"]) == (archived.size, archived.sha256.hex())
     async with ClientBuilder().no_proxy().build() as http:
