@@ -24,19 +24,6 @@ WHERE org_id = $1 AND (id = $2 OR name = $3)
 ORDER BY (id = $2) DESC NULLS LAST
 LIMIT 1;
 
--- name: agents
--- A page, newest first: ids are UUIDv7, so the id is the order.
-SELECT a.id, a.name, a.description, a.status, a.policy, a.memory_token_budget, a.created_at,
-  (SELECT count(*) FROM ibex_core.memories m
-   WHERE m.org_id = a.org_id AND m.agent_id = a.id AND m.valid_to IS NULL AND m.status = 'active'
-  ) AS memories,
-  (SELECT count(*) FROM ibex_core.sessions s WHERE s.org_id = a.org_id AND s.agent_id = a.id
-  ) AS sessions
-FROM ibex_core.agents a
-WHERE a.org_id = $1 AND ($2::uuid IS NULL OR a.id < $2)
-ORDER BY a.id DESC
-LIMIT $3;
-
 -- name: add_user
 -- The user's row, made when the application first names it.
 INSERT INTO ibex_core.users (org_id, id, external_id) VALUES ($1, $2, $3)
@@ -79,8 +66,3 @@ FROM ibex_core.directives d
 JOIN ibex_core.directive_versions v
   ON v.org_id = d.org_id AND v.directive_id = d.id AND v.version = d.current_version
 WHERE d.org_id = $1 AND d.agent_id = $2;
-
--- name: audit
-INSERT INTO ibex_core.audit_log
-  (org_id, id, actor_kind, actor_id, action, object_kind, object_id, details)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
