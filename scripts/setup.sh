@@ -3,6 +3,7 @@
 set -euo pipefail
 venv=${1:?usage: setup.sh VENV}
 started=$SECONDS
+. "$(dirname "$0")/torch.sh"
 
 say() { printf '\033[1m%s\033[0m\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -48,17 +49,11 @@ if [ ! -x "$venv/bin/uv" ]; then
 fi
 
 say "[3/3] Installing the packages (about 1.1 GB to download the first time)"
-# PyTorch: the processor's build from a folder that pip knows, if there is one; else from PyTorch's
-# own index, with the build that fits this machine; else whatever the package index holds.
 uv=("$venv/bin/uv" pip install --python "$venv/bin/python" -r requirements.lock)
-links=$("$python" -m pip config get global.find-links 2>/dev/null || true)
-if [ -n "$links" ] && ls "$links"/torch-*cpu*.whl >/dev/null 2>&1; then
-  "${uv[@]}" --find-links "$links"
-else
-  "${uv[@]}" --torch-backend=auto || {
-    say "PyTorch's own index did not answer; taking the general build"
-    "${uv[@]}"
-  }
-fi
+torch_options auto
+"${uv[@]}" "${torch[@]}" || {
+  say "That did not work; trying with what the package index holds"
+  "${uv[@]}"
+}
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --editable .
 say "Set up in $((SECONDS - started)) s"
