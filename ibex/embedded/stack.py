@@ -162,7 +162,8 @@ def _dagster(settings: Settings) -> list[ProcessSpec]:
             name="dagster-code",
             title="Dagster code server",
             command=(
-                *(str(_BIN / "dagster"), "code-server", "start"),
+                # One process; `dagster code-server start` is a proxy and a child that it reloads.
+                *(str(_BIN / "dagster"), "api", "grpc"),
                 *("-m", "orchestration.definitions", "-h", "127.0.0.1", "-p", str(code_port)),
             ),
             env=env,
