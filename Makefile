@@ -1,7 +1,7 @@
 # The front door: `make help`. CI calls these targets and nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs test test-fast lint format proto db-migrate db-check e2e-smoke-p3 lock clean
+.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,11 +31,15 @@ status: setup  ## Show every process, its address and its health
 logs: setup  ## Follow all logs (NAME=proxy for one)
 	@$(BIN)/ibex logs $(NAME) --follow
 
-test: setup  ## Run every test, on real servers
+test: setup  ## Run every test, on real servers (with CI=true it installs Chromium first)
+	@if [ "$$CI" = true ]; then scripts/browser.sh || true; fi
 	@$(BIN)/pytest
 
 test-fast: setup  ## Run the unit tests
 	@$(BIN)/pytest tests/unit
+
+browser:  ## Install Debian's Chromium for the browser tests (needs root)
+	@scripts/browser.sh
 
 lint: setup  ## Check style, types and who imports whom
 	@$(BIN)/ruff format --check .
