@@ -1,0 +1,122 @@
+"""The benchmark itself: every target under every load, in rounds, so that a busy minute of the
+machine meets all of them."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console
+
+from bench.hotpath.load import Plan
+from bench.hotpath.phases import Kind, Loop, Phase, Target, run_phase
+
+DIRECT: Final = "direct"
+MEMORY_OFF: Final = "ibex, memory off"
+MEMORY_ON: Final = "ibex, memory on"
+LOADS: Final[tuple[tuple[Loop, Kind], ...]] = (
+    ("open", "plain"),
+    ("open", "stream"),
+    ("closed", "plain"),
+    ("closed", "stream"),
+)
+CLIENTS: Final = 50
+RATE: Final = 2.0  # requests a second of each client
+MODEL: Final = "gpt-4o-mini"
+_WARM_UP: Final = 2.0  # seconds
+_PAUSE: Final = 0.7  # seconds between two phases, in which traces are written
+
+
+@dataclass(frozen=True)
+class Course:
+    rounds: int
+    seconds: float  # of a phase of the open loop
+    closed_seconds: float
+
+
+def ibex_targets(url: str, token: str) -> list[Target]:
+    """Without and with memories."""
+    authorization = {"authorization": f"Bearer {token}"}
+    return [
+        Target(MEMORY_OFF, url, {**authorization, "x-ibex-memory": "off"}),
+        Target(MEMORY_ON, url, authorization, memory=True),
+    ]
+
+
+class Comparison:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        course: Course,
+        pids: Mapping[str, int],
+        console: Console,
+    ) -> None:
+        self._targets = targets
+        self._course = course
+        self._pids = pids
+        self._console = console
+        self._asked = 0  # questions so far, so that each is a different one
+
+    async def run(self) -> list[Phase]:
+        await self._warm_up()
+        phases = []
+        for number in range(self._course.rounds):
+            for loop, kind in LOADS:
+                for target in self._targets:
+                    phases.append(await self._phase(target, loop, kind, number))
+                    await asyncio.sleep(_PAUSE)
+        return phases
+
+    async def _phase(self, target: Target, loop: Loop, kind: Kind, number: int) -> Phase:
+        plan = Plan(
+            url=target.url,
+            headers=dict(target.headers),
+            model=MODEL,
+            stream=kind == "stream",
+            clients=CLIENTS,
+            rate=RATE if loop == "open" else 0,
+            seconds=self._course.seconds if loop == "open" else self._course.closed_seconds,
+            first_question=self._asked if target.memory else 0,
+            seed=number,  # the same schedule for every target of a round
+        )
+        phase = await run_phase(target, loop, kind, number=number, plan=plan, pids=self._pids)
+        if target.memory:
+            self._asked += phase.requests
+        self._show(phase)
+        return phase
+
+    async def _warm_up(self) -> None:
+        """Connections, caches and the agent's memories are there before anything counts."""
+        for target in self._targets:
+            for stream in (False, True):
+                plan = Plan(
+                    url=target.url,
+                    headers=dict(target.headers),
+                    model=MODEL,
+                    stream=stream,
+                    clients=10,
+                    rate=0,
+                    seconds=_WARM_UP / 2,
+                    first_question=self._asked if target.memory else 0,
+                    seed=0,
+                )
+                kind: Kind = "stream" if stream else "plain"
+                phase = await run_phase(target, "closed", kind, number=-1, plan=plan, pids={})
+                if target.memory:
+                    self._asked += phase.requests
+
+    def _show(self, phase: Phase) -> None:
+        times = phase.total_ms
+        figures = f"p50 {times['p50']:7.1f}  p99 {times['p99']:7.1f} ms" if times else "no answer"
+        troubles = {
+            **phase.errors,
+            **{f"without context: {k}": v for k, v in phase.fallbacks.items()},
+        }
+        trouble = ", ".join(f"{name} {count}" for name, count in troubles.items())
+        if phase.target in (MEMORY_OFF, DIRECT):
+            trouble = ", ".join(f"{name} {count}" for name, count in phase.errors.items())
+        self._console.print(
+            f"round {phase.round + 1}  {phase.loop:6} {phase.kind:6}  {phase.target:18}"
+            f"{phase.rps:8.0f}/s  {figures}  {trouble}",
+            highlight=False,
+        )

@@ -1,0 +1,102 @@
+"""Minutes of mixed requests with memories, and whether any process grows."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from rich.console import Console
+
+from bench.hotpath.comparison import CLIENTS, MODEL
+from bench.hotpath.load import Plan
+from bench.hotpath.phases import Phase, Target, run_phase
+from bench.hotpath.usage import usages
+
+#: Caches with a bound fill up to it; data servers keep what they are told to. These do neither.
+JUDGED: Final = ("proxy", "assembler", "embedder")
+_EVERY: Final = 5.0  # seconds between two samples
+_SETTLED: Final = 0.5  # the part of the time after which caches are taken to be full
+_LIMIT: Final = 0.5  # MiB a minute
+_PIECE: Final = 30.0  # seconds of load by one generator
+
+
+@dataclass(frozen=True)
+class Sample:
+    second: float
+    memory: Mapping[str, float]  # MiB by process
+
+
+@dataclass(frozen=True)
+class Growth:
+    first: float  # MiB
+    last: float
+    slope: float  # MiB a minute, over the second half
+    flat: bool | None  # None: not judged
+
+
+async def soak(
+    target: Target, minutes: float, rate: float, pids: Mapping[str, int], console: Console
+) -> tuple[list[Phase], list[Sample]]:
+    """`rate` in requests a second of all clients."""
+    samples: list[Sample] = []
+    began = time.monotonic()
+    watching = asyncio.create_task(_watch(began, pids, samples))
+    phases: list[Phase] = []
+    asked = 0
+    try:
+        while (left := minutes * 60 - (time.monotonic() - began)) > 1:
+            plan = Plan(
+                url=target.url,
+                headers=dict(target.headers),
+                model=MODEL,
+                stream=None,
+                clients=CLIENTS,
+                rate=rate / CLIENTS,
+                seconds=min(_PIECE, left),
+                first_question=asked,
+                seed=len(phases),
+            )
+            phase = await run_phase(
+                target, "open", "mixed", number=len(phases), plan=plan, pids=pids
+            )
+            asked += phase.requests
+            phases.append(phase)
+            grown = ", ".join(f"{name} {phase.memory_mib.get(name, 0):.0f}" for name in JUDGED)
+            console.print(
+                f"{time.monotonic() - began:5.0f} s  p99 {phase.total_ms.get('p99', 0):6.1f} ms"
+                f"  MiB: {grown}  errors {sum(phase.errors.values())}"
+                f"  without context {sum(phase.fallbacks.values())}",
+                highlight=False,
+            )
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    return phases, samples
+
+
+async def _watch(began: float, pids: Mapping[str, int], samples: list[Sample]) -> None:
+    while True:
+        found = await asyncio.to_thread(usages, pids)
+        memory = {name: round(usage.memory, 2) for name, usage in found.items()}
+        samples.append(Sample(round(time.monotonic() - began, 1), memory))
+        await asyncio.sleep(_EVERY)
+
+
+def growth(samples: Sequence[Sample]) -> dict[str, Growth]:
+    """By process, from the second half of the samples: the slope of the straight line nearest to
+    them. A process is flat when it grows by less than 0.5 MiB a minute."""
+    settled = [one for one in samples if one.second >= _SETTLED * samples[-1].second]
+    times = np.asarray([one.second / 60 for one in settled])
+    grown = {}
+    for name in samples[0].memory:
+        values = np.asarray([one.memory.get(name, 0.0) for one in settled])
+        slope = float(np.polyfit(times, values, 1)[0]) if len(settled) > 2 else 0.0
+        grown[name] = Growth(
+            first=samples[0].memory[name],
+            last=samples[-1].memory.get(name, 0.0),
+            slope=round(slope, 3),
+            flat=slope < _LIMIT if name in JUDGED else None,
+        )
+    return grown
