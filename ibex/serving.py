@@ -1,5 +1,6 @@
 """How a plain ASGI service becomes a process."""
 
+import resource
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -40,7 +41,15 @@ def run_process(main: Callable[[Settings], int]) -> None:
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
+        allow_many_connections()
         sys.exit(main(settings))
     except ConfigurationError as error:
         print(f"ibex: {error.message} {error.advice}", file=sys.stderr)
         sys.exit(2)
+
+
+def allow_many_connections() -> None:
+    """As many open files as this user may have: shells commonly start with 1,024, and every
+    connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
