@@ -98,7 +98,13 @@ class Settings(BaseSettings):
 
     # --- assembly ---
     retrieval_deadline_ms: float = Field(40.0, gt=0, description="Directive, hot and cold, ms.")
-    memory_token_budget: int = Field(2000, ge=0, description="Memory tokens in one request.")
+    memory_token_budget: int = Field(2000, ge=0, description="Memory tokens of one session.")
+    pinned_memory_share: float = Field(
+        0.6, gt=0, le=1, description="Share of them that a session may start with."
+    )
+    later_memory_tokens: int = Field(
+        300, ge=0, description="Memory tokens that a later request may add."
+    )
     answer_token_reserve: int = Field(4096, ge=0, description="Tokens kept for the answer.")
     context_windows: dict[str, Annotated[int, Field(ge=1)]] = Field(
         {}, description='Tokens by prefix of a model\'s name, JSON: {"my-model": 32768}.'

@@ -7,35 +7,36 @@ in the request's path writes to PostgreSQL, and the bookkeeping in batches is st
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import grpc
 
+from hotpath.assembler.answers import answer_of
+from hotpath.assembler.pinned import NOTHING, Before, Owner, SessionMemory
 from hotpath.assembler.statuses import Call, Handler, abort, required_id
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
 from ibex.memory import scoring, tokens
-from ibex.memory.model import ScoredMemory
-from ibex.memory.packing import RELEVANCE_FLOOR, Packing, pack
+from ibex.memory.model import Candidate, ScoredMemory
+from ibex.memory.packing import RELEVANCE_FLOOR
+from ibex.memory.pinning import Decision, Spoken, Terms, compose, remembered
 from ibex.memory.recall import Recall, Recalled, Said, cosines, question_of
-from ibex.memory.rendering import EMPTY_FRAME, Rendered, line, render
-from ibex.rpc import (
-    AssembleContextRequest,
-    AssembleContextResponse,
-    InjectedMemory,
-    Insertion,
-    ScoreParts,
-    Timings,
-)
+from ibex.memory.rendering import line
+from ibex.rpc import AssembleContextRequest, AssembleContextResponse, Timings
 from ibex.rpc.clients import CONTEXT_SERVICE
 from ibex.settings import Settings
 
 
 class ContextService:
-    def __init__(self, recall: Recall, settings: Settings) -> None:
+    def __init__(self, recall: Recall, sessions: SessionMemory, settings: Settings) -> None:
         self._recall = recall
+        self._sessions = sessions
         self._deadline = settings.retrieval_deadline_ms / 1000
         self._agent_budget = settings.memory_token_budget
+        self._pinned_share = settings.pinned_memory_share
+        self._later_limit = settings.later_memory_tokens
         self._answer_reserve = settings.answer_token_reserve
         self._windows = {**tokens.CONTEXT_WINDOWS, **settings.context_windows}
 
@@ -61,56 +62,112 @@ class ContextService:
         if request.user_id and user_id is None:
             await abort(context, InvalidRequestError("user_id is not a UUID."))
 
+        session_id = parse_id(request.session_id)
+        if request.session_id and session_id is None:
+            await abort(context, InvalidRequestError("session_id is not a UUID."))
+        owner = Owner(org_id, agent_id, user_id, session_id) if session_id else None
+
+        spoken = [Spoken(one.role, one.anchor, one.calls_tools) for one in request.messages]
         question = question_of([Said(one.role, one.text) for one in request.messages])
-        recalled, history = await asyncio.gather(
+        recalled, history, before = await asyncio.gather(
             self._recall.fetch(org_id, agent_id, user_id, question),
             tokens.count_history(
                 [one.text for one in request.messages], request.model, self._deadline
             ),
+            self._before(owner, spoken, recorded=request.session_turns > 0),
         )
         assembling = time.perf_counter()
+        now = datetime.now(UTC)
+        terms = self._terms(request, recalled, history, before, whole=owner is None)
         directive = recalled.briefing.directive if recalled.briefing else None
-        packing = self._pack(request, recalled, history, directive)
-        rendered = render(directive, [one.candidate for one in packing.kept])
-        answer = _answer(request.model, recalled, packing, rendered)
-        ended = time.perf_counter()
+        scored = score(_together(recalled, before.memories), recalled, request.model, now)
+        composition = compose(before.log, spoken, scored, directive, terms)
+        made: Sequence[Decision] = ()
+        assembled = time.perf_counter()
+        if owner is not None and (composition.new or composition.corrected):
+            left = self._deadline - (assembled - began)
+            decided = await self._sessions.decide(
+                owner, composition.new, composition.corrected, left
+            )
+            made = [one for one in composition.new if decided[one.anchor] == one]
+            if len(made) < len(composition.new):
+                # Another request of the session has decided meanwhile: that holds.
+                log = {**before.log, **decided}
+                missing = set(remembered(log, spoken)) - {one.candidate.id for one in scored}
+                found = await self._sessions.look_up(owner, list(missing), left) if missing else ()
+                terms = replace(terms, may_add=False, verified=terms.verified and found is not None)
+                scored = [*scored, *score(found or (), recalled, request.model, now)]
+                composition = compose(log, spoken, scored, directive, terms)
+            made = [*made, *composition.corrected]
+        answer = answer_of(
+            composition,
+            {one.candidate.id: one for one in scored},
+            made,
+            partial(tokens.count, model=request.model),
+        )
+        answer.directive_version = recalled.briefing.directive_version if recalled.briefing else 0
+        whole = before.arrived and terms.verified
+        answer.degraded = [*recalled.degraded, *([] if whole else ["pinned"])]
         answer.timings = Timings(
-            total=(ended - began) * 1000,
-            assemble=(ended - assembling) * 1000,
+            total=(time.perf_counter() - began) * 1000,
+            assemble=(assembled - assembling) * 1000,
+            pinned=before.milliseconds,
             **recalled.milliseconds,
         )
         return answer
 
-    def _pack(
+    async def _before(
+        self, owner: Owner | None, spoken: Sequence[Spoken], *, recorded: bool
+    ) -> Before:
+        if owner is None:
+            return NOTHING
+        return await self._sessions.before(owner, spoken, recorded=recorded)
+
+    def _terms(
         self,
         request: AssembleContextRequest,
         recalled: Recalled,
         history: int,
-        directive: str | None,
-    ) -> Packing:
+        before: Before,
+        *,
+        whole: bool,
+    ) -> Terms:
+        """`whole`: there is no session, so there will be no later request to leave tokens for."""
         model = request.model
-        own = recalled.briefing.memory_token_budget if recalled.briefing else None
-        fixed = tokens.count(directive, model) if directive else 0
-        budget = tokens.memory_budget(
-            model,
-            history + fixed,
-            request.max_answer_tokens or self._answer_reserve,
-            self._agent_budget if own is None else own,
-            self._windows,
-        )
-        # Without the question's vector nobody knows what the hot memories have to do with it;
-        # then the best of the agent's memories are better than none.
-        floor = 0.0 if "embed" in recalled.degraded else RELEVANCE_FLOOR
-        return pack(
-            score(recalled, model, datetime.now(UTC)),
-            budget - tokens.count(EMPTY_FRAME, model),
-            floor=floor,
+        briefing = recalled.briefing
+        own = briefing.memory_token_budget if briefing else None
+        budget = self._agent_budget if own is None else own
+        fixed = tokens.count(briefing.directive, model) if briefing and briefing.directive else 0
+        return Terms(
+            budget=budget,
+            room=tokens.room(
+                model,
+                history + fixed,
+                request.max_answer_tokens or self._answer_reserve,
+                self._windows,
+            ),
+            first_limit=budget if whole else int(budget * self._pinned_share),
+            later_limit=self._later_limit,
+            count=partial(tokens.count, model=model),
+            # Without the question's vector nobody knows what the hot memories have to do with it;
+            # then the best of the agent's memories are better than none.
+            floor=0.0 if "embed" in recalled.degraded else RELEVANCE_FLOOR,
+            sent_before=request.session_turns > 0,
+            may_add=before.may_add,
+            verified=before.verified,
         )
 
 
-def score(recalled: Recalled, model: str, now: datetime) -> Sequence[ScoredMemory]:
+def _together(recalled: Recalled, carried: Sequence[Candidate]) -> list[Candidate]:
+    """Each memory once; what recall has found knows how well the question's words are met."""
+    found = {one.id for one in recalled.candidates}
+    return [*recalled.candidates, *(one for one in carried if one.id not in found)]
+
+
+def score(
+    candidates: Sequence[Candidate], recalled: Recalled, model: str, now: datetime
+) -> list[ScoredMemory]:
     """Every candidate with its score and what its line costs."""
-    candidates = recalled.candidates
     near = (
         [None] * len(candidates)
         if recalled.vector is None
@@ -119,43 +176,10 @@ def score(recalled: Recalled, model: str, now: datetime) -> Sequence[ScoredMemor
     searched = "cold" not in recalled.degraded
     scored = []
     for candidate, cosine in zip(candidates, near, strict=True):
+        known = searched and candidate.origin != "pinned"
         parts = scoring.score_parts(
-            candidate, cosine=cosine, lexical=candidate.lexical if searched else None, now=now
+            candidate, cosine=cosine, lexical=candidate.lexical if known else None, now=now
         )
         cost = tokens.count(line(candidate) + "\n", model)
         scored.append(ScoredMemory(candidate, parts, scoring.composite(parts), cost))
     return scored
-
-
-def _answer(
-    model: str, recalled: Recalled, packing: Packing, rendered: Rendered | None
-) -> AssembleContextResponse:
-    answer = AssembleContextResponse(
-        memories=[_injected(memory) for memory in packing.kept],
-        directive_version=recalled.briefing.directive_version if recalled.briefing else 0,
-        degraded=list(recalled.degraded),
-    )
-    if rendered:
-        answer.insertions = [Insertion(position=0, role="system", content=rendered.content)]
-        answer.context_tokens = tokens.count(rendered.content, model)
-        answer.sha256 = rendered.sha256
-    return answer
-
-
-def _injected(memory: ScoredMemory) -> InjectedMemory:
-    candidate, parts = memory.candidate, memory.parts
-    return InjectedMemory(
-        memory_id=str(candidate.id),
-        version=candidate.version,
-        category=candidate.category.value,
-        score=memory.score,
-        parts=ScoreParts(
-            relevance=parts.relevance,
-            recency=parts.recency,
-            usefulness=parts.usefulness,
-            confidence=parts.confidence,
-            access_frequency=parts.access_frequency,
-        ),
-        tokens=memory.tokens,
-        origin=candidate.origin,
-    )

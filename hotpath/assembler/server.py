@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from hotpath.assembler.auth_service import AuthService
 from hotpath.assembler.context_service import ContextService
+from hotpath.assembler.pinned import SessionMemory
 from hotpath.assembler.readiness import Readiness
 from ibex.embedded.probes import http_ok, redis_answers
 from ibex.embedding import EmbedderClient
@@ -25,6 +26,7 @@ from ibex.settings import Settings
 from ibex.stores.directives import DirectiveCache
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
+from ibex.stores.injections import InjectionLog
 from ibex.stores.memories import MemoryReader
 from ibex.stores.postgres import Database
 
@@ -66,6 +68,10 @@ async def running(settings: Settings) -> AsyncIterator[None]:
             deadline=deadline,
         )
         stack.push_async_callback(recall.close)
+        sessions = SessionMemory(
+            InjectionLog(cache, database), MemoryReader(database), deadline=deadline
+        )
+        stack.push_async_callback(sessions.close)
         await asyncio.to_thread(tokens.load_encodings)
         readiness = Readiness(
             {
@@ -78,7 +84,7 @@ async def running(settings: Settings) -> AsyncIterator[None]:
         server.add_generic_rpc_handlers(
             (
                 AuthService(IdentityStore(database)).handler(),
-                ContextService(recall, settings).handler(),
+                ContextService(recall, sessions, settings).handler(),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(readiness.health, server)

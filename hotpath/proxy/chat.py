@@ -89,6 +89,7 @@ class ChatCompletions:
             model=asked.model,
             messages=asked.chat.messages,
             max_answer_tokens=asked.chat.max_answer_tokens,
+            session_turns=asked.session.turn_count,
         )
         ask = self._context.assemble if switch.reads else self._context.disabled
         if switch.writes and not asked.session.stored:

@@ -14,17 +14,20 @@ import grpc
 import grpc.aio
 
 from hotpath.proxy.directives import Directives
-from ibex.conversation import Message, text_of
+from ibex.conversation import Message, chain, text_of
+from ibex.memory.pinning import anchor_of
 from ibex.rpc import (
     AssembleContextRequest,
     AssembleContextResponse,
     ContextClient,
+    Decision,
+    DroppedMemory,
     InjectedMemory,
     Insertion,
     ScoreParts,
 )
 from ibex.rpc import Message as Said
-from ibex.stores.sessions import Injection
+from ibex.stores.injections import Injection
 
 _REASONS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "timeout",
@@ -42,6 +45,7 @@ class ContextQuestion:
     model: str
     messages: Sequence[Message]
     max_answer_tokens: int  # 0: the client did not say
+    session_turns: int = 0  # recorded before this request
 
 
 @dataclass(frozen=True)
@@ -96,37 +100,60 @@ def _request(question: ContextQuestion) -> AssembleContextRequest:
         session_id=str(question.session_id),
         model=question.model,
         messages=[
-            Said(role=one["role"], text=text_of(one.get("content"))) for one in question.messages
+            Said(
+                role=one["role"],
+                text=text_of(one.get("content")),
+                anchor=anchor_of(link) if one["role"] == "user" else b"",
+                calls_tools=bool(one.get("tool_calls")),
+            )
+            for one, link in zip(question.messages, chain(question.messages), strict=True)
         ],
         max_answer_tokens=question.max_answer_tokens,
+        session_turns=question.session_turns,
     )
 
 
 def _context(answer: AssembleContextResponse) -> Context:
-    injection = None
-    if answer.insertions:
-        injection = Injection(
-            memories=[_injected(memory) for memory in answer.memories],
-            directive_version=answer.directive_version or None,
-            position=min(insertion.position for insertion in answer.insertions),
-            tokens=answer.context_tokens,
-            sha256=answer.sha256,
-        )
     return Context(
         insertions=answer.insertions,
         memories=len(answer.memories),
         tokens=answer.context_tokens,
         degraded=tuple(answer.degraded),
-        injection=injection,
+        injection=Injection(
+            memories=[_injected(memory) for memory in answer.memories],
+            directive_version=answer.directive_version or None,
+            position=min((one.position for one in answer.insertions), default=0),
+            tokens=answer.context_tokens,
+            sha256=answer.sha256,
+            insertions=[_insertion(one) for one in answer.insertions],
+            dropped=[_dropped(one) for one in answer.dropped],
+            decisions=[_decision(one) for one in answer.decisions],
+            degraded=tuple(answer.degraded),
+        ),
     )
 
 
 def _injected(memory: InjectedMemory) -> dict[str, Any]:
-    parts = memory.parts or ScoreParts()
     return {
         "memory_id": memory.memory_id,
         "version": memory.version,
+        "digest": memory.digest.hex(),
         "category": memory.category,
+        **_figures(memory),
+        "insertion": memory.insertion,
+    }
+
+
+def _dropped(memory: DroppedMemory) -> dict[str, Any]:
+    said = {"memory_id": memory.memory_id, "version": memory.version, "reason": memory.reason}
+    if not memory.category:
+        return said
+    return {**said, "category": memory.category, **_figures(memory)}
+
+
+def _figures(memory: InjectedMemory | DroppedMemory) -> dict[str, Any]:
+    parts = memory.parts or ScoreParts()
+    return {
         "score": round(memory.score, 6),
         "parts": {
             "relevance": round(parts.relevance, 6),
@@ -137,4 +164,24 @@ def _injected(memory: InjectedMemory) -> dict[str, Any]:
         },
         "tokens": memory.tokens,
         "origin": memory.origin,
+    }
+
+
+def _insertion(insertion: Insertion) -> dict[str, Any]:
+    return {
+        "position": insertion.position,
+        "pinned": insertion.pinned,
+        "tokens": insertion.tokens,
+        "sha256": insertion.sha256.hex(),
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "place": decision.place,
+        "anchor": decision.anchor.hex(),
+        "memories": [
+            {"memory_id": one.memory_id, "version": one.version, "digest": one.digest.hex()}
+            for one in decision.memories
+        ],
     }

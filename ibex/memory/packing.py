@@ -38,14 +38,22 @@ class Packing:
 
 
 def pack(
-    memories: Sequence[ScoredMemory], budget: int, *, floor: float = RELEVANCE_FLOOR
+    memories: Sequence[ScoredMemory],
+    budget: int,
+    *,
+    floor: float = RELEVANCE_FLOOR,
+    procedural_exempt: bool = True,
+    beside: Sequence[Candidate] = (),
 ) -> Packing:
-    """`budget` in tokens; the kept ones never exceed it. Same input, same outcome, in any order."""
-    kept = _Kept(memories)
+    """`budget` in tokens; the kept ones never exceed it. Same input, same outcome, in any order.
+
+    `beside` is what the request carries already: what says the same is a duplicate.
+    """
+    kept = _Kept(memories, beside)
     dropped: list[Dropped] = []
     left = budget
     for memory in sorted(memories, key=lambda one: (-one.score, one.candidate.id)):
-        exempt = memory.candidate.category is Category.PROCEDURAL
+        exempt = procedural_exempt and memory.candidate.category is Category.PROCEDURAL
         reason: Reason | None = None
         if memory.parts.relevance < floor and not exempt:
             reason = "relevance"
@@ -64,19 +72,23 @@ def pack(
 class _Kept:
     """What is kept so far, with its vectors as one matrix."""
 
-    def __init__(self, memories: Sequence[ScoredMemory]) -> None:
+    def __init__(self, memories: Sequence[ScoredMemory], beside: Sequence[Candidate]) -> None:
         """`memories` are all that may be added."""
         self.memories: list[ScoredMemory] = []
-        self._contents: set[str] = set()
-        self._vectors = np.empty_like([memory.candidate.embedding for memory in memories])
+        self._contents = {one.content for one in beside}
+        there = [one.embedding for one in beside]
+        addable = [memory.candidate.embedding for memory in memories]
+        self._vectors = np.array([*there, *addable])
+        self._filled = len(there)
 
     def says(self, candidate: Candidate) -> bool:
         if candidate.content in self._contents:
             return True
-        vectors = self._vectors[: len(self.memories)]
+        vectors = self._vectors[: self._filled]
         return bool((vectors @ candidate.embedding > NEAR_DUPLICATE).any())
 
     def add(self, memory: ScoredMemory) -> None:
-        self._vectors[len(self.memories)] = memory.candidate.embedding
+        self._vectors[self._filled] = memory.candidate.embedding
+        self._filled += 1
         self._contents.add(memory.candidate.content)
         self.memories.append(memory)

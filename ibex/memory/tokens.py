@@ -91,8 +91,17 @@ def memory_budget(
     windows: Mapping[str, int] = CONTEXT_WINDOWS,
 ) -> int:
     """Tokens for memories: the agent's budget, but never more than history and answer leave."""
-    left = context_window(model, windows) - history_tokens - answer_tokens
-    return max(0, min(agent_budget, left))
+    return min(max(0, agent_budget), room(model, history_tokens, answer_tokens, windows))
+
+
+def room(
+    model: str,
+    history_tokens: int,
+    answer_tokens: int,
+    windows: Mapping[str, int] = CONTEXT_WINDOWS,
+) -> int:
+    """Tokens of the model's window that history and answer leave."""
+    return max(0, context_window(model, windows) - history_tokens - answer_tokens)
 
 
 def count(text: str, model: str) -> int:

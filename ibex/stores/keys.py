@@ -17,6 +17,11 @@ def directive(org_id: UUID, agent_id: UUID) -> str:
     return f"ibex:{{{org_id}}}:directive:{agent_id}"
 
 
+def injections(org_id: UUID, session_id: UUID) -> str:
+    """Hash: anchor → the packed decision. See ibex/memory/pinning.py."""
+    return f"ibex:{{{org_id}}}:injections:{session_id}"
+
+
 def embedding(model: str, digest: str) -> str:
     """384 float32, little-endian, and one byte: 1 when the text was longer than the model reads.
 

@@ -1,5 +1,6 @@
 """The read side of memories in PostgreSQL: what recall may see."""
 
+from collections.abc import Sequence
 from dataclasses import astuple
 from datetime import datetime
 from uuid import UUID
@@ -71,6 +72,16 @@ class MemoryReader:
                 now,
             )
         return [_candidate(row, "hot") for row in rows]
+
+    async def in_force(
+        self, org_id: UUID, agent_id: UUID, user_id: UUID | None, memory_ids: Sequence[UUID]
+    ) -> list[Candidate]:
+        """Those of these memories that a request may see now. Raises DatabaseUnavailableError."""
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(
+                _SQL["in_force"], org_id, agent_id, user_id, list(memory_ids)
+            )
+        return [_candidate(row, "pinned") for row in rows]
 
 
 def _candidate(row: asyncpg.Record, origin: str) -> Candidate:

@@ -17,6 +17,7 @@ import orjson
 from ibex.conversation import Message, chain, continues, new_messages
 from ibex.errors import ConflictError, SessionNotFoundError
 from ibex.ids import new_id, parse_id
+from ibex.stores.injections import Injection, add_injection
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 
@@ -52,17 +53,6 @@ class Session:
 class SessionKey:
     org_id: UUID
     session_id: UUID
-
-
-@dataclass(frozen=True)
-class Injection:
-    """What was put into one request: ids and figures, never content."""
-
-    memories: Sequence[Mapping[str, Any]]  # memory_id, version, category, score, parts, tokens, …
-    directive_version: int | None
-    position: int  # of the first insertion among the client's messages
-    tokens: int
-    sha256: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -218,7 +208,7 @@ class SessionStore:
             if session is None:
                 raise ConflictError("The turn is being recorded twice at this moment.")
             if turn.injection is not None:
-                await _add_injection(
+                await add_injection(
                     connection, turn.org_id, turn.session_id, turn.request_id, turn.injection
                 )
         return RecordedTurn(session, session.turn_count, new=True)
@@ -228,7 +218,7 @@ class SessionStore:
     ) -> None:
         """Of a request whose turn is not recorded with it; nothing when the session is unknown."""
         async with self._database.tenant(org_id) as connection:
-            await _add_injection(connection, org_id, session_id, request_id, injection)
+            await add_injection(connection, org_id, session_id, request_id, injection)
 
     async def complete(self, org_id: UUID, session_id: UUID, at: datetime | None = None) -> Session:
         """Close the session and queue what has not been extracted; again changes nothing.
@@ -333,23 +323,6 @@ async def _cut(
         )
     return new_messages(
         session.message_count, session.chain_hash, hashes, turn.messages, prefix or 0
-    )
-
-
-async def _add_injection(
-    connection: Connection, org_id: UUID, session_id: UUID, request_id: str, injection: Injection
-) -> None:
-    await connection.execute(
-        _SQL["record_injection"],
-        org_id,
-        new_id(),
-        request_id,
-        session_id,
-        list(injection.memories),
-        injection.directive_version,
-        injection.position,
-        injection.tokens,
-        injection.sha256,
     )
 
 

@@ -12,9 +12,9 @@ from ibex.conversation import chain
 from ibex.errors import SessionNotFoundError
 from ibex.ids import new_id
 from ibex.stores.identity import IdentityStore
+from ibex.stores.injections import Injection
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import (
-    Injection,
     NewTurn,
     RecordedTurn,
     Session,

@@ -5,8 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Index, UniqueConstraint, Uuid, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import Text
 
 from ibex.stores.models.base import Base, Bytes, Created, Id, OrgId, one_of, tenant_reference
 from ibex.stores.models.identity import organization_key
@@ -108,12 +109,21 @@ class ContextInjection(Base):
     request_id: Mapped[str]
     agent_id: Mapped[UUID] = mapped_column(Uuid)
     session_id: Mapped[UUID] = mapped_column(Uuid)
-    # [{memory_id, version, category, score, parts: {relevance, …}, tokens, origin}]
+    # [{memory_id, version, digest, category, score, parts: {…}, tokens, origin, insertion}]
     memories: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     directive_version: Mapped[int | None]
-    position: Mapped[int]
+    position: Mapped[int]  # of the first insertion
     tokens: Mapped[int]
-    sha256: Mapped[Bytes]  # of the injected bytes
+    sha256: Mapped[Bytes]  # of the injected contents in order, joined by a NUL
+    # [{position, pinned, tokens, sha256}]
+    insertions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    # [{memory_id, version, reason, category, score, parts, tokens, origin}], the best 50
+    dropped: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    # [{place, anchor, memories: [{memory_id, version, digest}]}]: what this request added to the
+    # session's log, see ibex/memory/pinning.py
+    decisions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    # what did not arrive in time
+    degraded: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     created_at: Mapped[Created]
 
 

@@ -60,3 +60,11 @@ ORDER BY
   + $7::float8 * confidence
   + $8::float8 * least(1, ln(1 + access_count) / ln(1 + $12::float8)) DESC, id
 LIMIT $4;
+
+-- name: in_force
+-- Of these memories ($4), those that may be seen.
+SELECT id, version, category, content, confidence, usefulness, access_count, valid_from, embedding,
+  0::float8 AS lexical
+FROM ibex_core.memories
+WHERE org_id = $1 AND id = ANY ($4::uuid[]) AND agent_id = $2 AND (user_id IS NULL OR user_id = $3)
+  AND status = 'active' AND valid_to IS NULL;

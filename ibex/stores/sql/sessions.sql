@@ -89,15 +89,6 @@ WITH opened AS (
 )
 SELECT * FROM opened;
 
--- name: record_injection
-INSERT INTO ibex_core.context_injections
-  (org_id, id, request_id, agent_id, session_id, memories, directive_version, position, tokens,
-   sha256)
-SELECT $1, $2, $3, agent_id, id, $5, $6, $7, $8, $9
-FROM ibex_core.sessions
-WHERE org_id = $1 AND id = $4
-ON CONFLICT (org_id, request_id) DO NOTHING;
-
 -- name: complete_session
 UPDATE ibex_core.sessions
 SET status = 'completed', completed_at = coalesce($3::timestamptz, now())

@@ -6,9 +6,12 @@
 __all__ = (
     "AssembleContextRequest",
     "AssembleContextResponse",
+    "Decision",
+    "DroppedMemory",
     "InjectedMemory",
     "Insertion",
     "Message",
+    "PinnedMemory",
     "ScoreParts",
     "Timings",
     "VerifyAgentRequest",
@@ -63,6 +66,11 @@ class AssembleContextRequest(betterproto2.Message):
     what the client asked for; 0: the default reserve
     """
 
+    session_turns: "int" = betterproto2.field(9, betterproto2.TYPE_INT32)
+    """
+    recorded in the session before this request
+    """
+
 
 default_message_pool.register_message("ibex.v1", "AssembleContextRequest", AssembleContextRequest)
 
@@ -87,18 +95,82 @@ class AssembleContextResponse(betterproto2.Message):
 
     sha256: "bytes" = betterproto2.field(5, betterproto2.TYPE_BYTES)
     """
-    of the inserted contents, in order
+    of the inserted contents in order, joined by a NUL
     """
 
     degraded: "list[str]" = betterproto2.field(6, betterproto2.TYPE_STRING, repeated=True)
     """
-    directive, hot, cold, embed: what did not arrive in time
+    What did not arrive in time: directive, hot, cold, embed, pinned (what the session was given
+    before, or whether it is still true).
     """
 
     timings: "Timings | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True)
 
+    dropped: "list[DroppedMemory]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    at most 50, the best first
+    """
+
+    decisions: "list[Decision]" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    made, or changed, for this request
+    """
+
 
 default_message_pool.register_message("ibex.v1", "AssembleContextResponse", AssembleContextResponse)
+
+
+@dataclass(eq=False, repr=False)
+class Decision(betterproto2.Message):
+    """
+    What stands before one message of the session from now on; no memories: nothing ever will.
+    """
+
+    place: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    the client's messages before it
+    """
+
+    anchor: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    of the user message after it; empty: the block at the front
+    """
+
+    memories: "list[PinnedMemory]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("ibex.v1", "Decision", Decision)
+
+
+@dataclass(eq=False, repr=False)
+class DroppedMemory(betterproto2.Message):
+    memory_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID
+    """
+
+    version: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    relevance | duplicate | budget | gain | settled | window | gone
+    """
+
+    category: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    empty, as all that follows, when the memory is gone
+    """
+
+    score: "float" = betterproto2.field(5, betterproto2.TYPE_FLOAT)
+
+    parts: "ScoreParts | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
+
+    tokens: "int" = betterproto2.field(7, betterproto2.TYPE_INT32)
+
+    origin: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("ibex.v1", "DroppedMemory", DroppedMemory)
 
 
 @dataclass(eq=False, repr=False)
@@ -120,7 +192,17 @@ class InjectedMemory(betterproto2.Message):
 
     origin: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    hot | cold | both
+    hot | cold | both | pinned (known from an earlier request only)
+    """
+
+    insertion: "int" = betterproto2.field(8, betterproto2.TYPE_INT32)
+    """
+    the number of its insertion, from 0
+    """
+
+    digest: "bytes" = betterproto2.field(9, betterproto2.TYPE_BYTES)
+    """
+    of what its line is made of
     """
 
 
@@ -139,6 +221,18 @@ class Insertion(betterproto2.Message):
 
     content: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
 
+    tokens: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
+
+    sha256: "bytes" = betterproto2.field(5, betterproto2.TYPE_BYTES)
+    """
+    of the content
+    """
+
+    pinned: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    the block that the session started with
+    """
+
 
 default_message_pool.register_message("ibex.v1", "Insertion", Insertion)
 
@@ -152,8 +246,36 @@ class Message(betterproto2.Message):
     the text parts of its content, joined by a line break
     """
 
+    anchor: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    """
+    Of a user message: 16 bytes that stand for the conversation up to and including it.
+    """
+
+    calls_tools: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    tool results must follow it directly
+    """
+
 
 default_message_pool.register_message("ibex.v1", "Message", Message)
+
+
+@dataclass(eq=False, repr=False)
+class PinnedMemory(betterproto2.Message):
+    memory_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID
+    """
+
+    version: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+
+    digest: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    """
+    of what its line is made of
+    """
+
+
+default_message_pool.register_message("ibex.v1", "PinnedMemory", PinnedMemory)
 
 
 @dataclass(eq=False, repr=False)
@@ -196,6 +318,8 @@ class Timings(betterproto2.Message):
     """
     scoring, packing, rendering
     """
+
+    pinned: "float" = betterproto2.field(7, betterproto2.TYPE_FLOAT)
 
 
 default_message_pool.register_message("ibex.v1", "Timings", Timings)

@@ -1,0 +1,188 @@
+"""What was put into requests: the record of each in PostgreSQL, and the log of each session.
+
+The log (see ibex/memory/pinning.py) is what the next request of the session starts from. It is
+valid as soon as a request is assembled, so it is written to Redis before the request goes on; the
+record, with the same decisions, follows with the turn. Redis is a cache: a log that it has lost, or
+could not be told of, is made again from the records.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+import msgpack
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from ibex.errors import CacheUnavailableError
+from ibex.ids import new_id
+from ibex.lru import TimedLru
+from ibex.memory.pinning import Decision, Log, Pinned
+from ibex.stores import keys
+from ibex.stores.postgres import Connection, Database
+from ibex.stores.queries import load
+
+_SQL = load("injections")
+
+TTL: Final = 86_400  # seconds
+_UNTOLD: Final = 10_000  # sessions whose log in Redis is known to lack something
+
+# KEYS[1]: the log. ARGV: seconds to live, then triples: "new" or "corrected", anchor, decision.
+# A new decision is made once; who comes later gets the one that was made.
+_DECIDE: Final = """
+local made = {}
+for i = 2, #ARGV, 3 do
+  if ARGV[i] == 'corrected' then
+    redis.call('HSET', KEYS[1], ARGV[i + 1], ARGV[i + 2])
+  else
+    redis.call('HSETNX', KEYS[1], ARGV[i + 1], ARGV[i + 2])
+  end
+  made[#made + 1] = redis.call('HGET', KEYS[1], ARGV[i + 1])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return made
+"""
+
+
+@dataclass(frozen=True)
+class Injection:
+    """What was put into one request: ids and figures, never content."""
+
+    memories: Sequence[Mapping[str, Any]]  # memory_id, version, category, score, parts, tokens, …
+    directive_version: int | None
+    position: int  # of the first insertion among the client's messages
+    tokens: int
+    sha256: bytes = field(repr=False)
+    insertions: Sequence[Mapping[str, Any]] = ()  # position, pinned, tokens, sha256
+    dropped: Sequence[Mapping[str, Any]] = ()  # memory_id, version, reason, …
+    decisions: Sequence[Mapping[str, Any]] = ()  # place, anchor, memories
+    degraded: Sequence[str] = ()
+
+
+async def add_injection(
+    connection: Connection, org_id: UUID, session_id: UUID, request_id: str, injection: Injection
+) -> None:
+    """Once a request. Inside the caller's transaction; nothing when the session is unknown."""
+    await connection.execute(
+        _SQL["record"],
+        org_id,
+        new_id(),
+        request_id,
+        session_id,
+        list(injection.memories),
+        injection.directive_version,
+        injection.position,
+        injection.tokens,
+        injection.sha256,
+        list(injection.insertions),
+        list(injection.dropped),
+        list(injection.decisions),
+        list(injection.degraded),
+    )
+
+
+class InjectionLog:
+    def __init__(self, client: redis.asyncio.Redis, database: Database) -> None:
+        """The client's own time-outs are the deadline of each call to Redis."""
+        self._client = client
+        self._database = database
+        self._decide = client.register_script(_DECIDE)
+        self._untold: TimedLru[str, bool] = TimedLru(_UNTOLD, TTL)
+
+    async def read(self, org_id: UUID, session_id: UUID, *, recorded: bool) -> Log:
+        """The session's decisions by anchor. `recorded`: PostgreSQL may have some.
+
+        Raises DatabaseUnavailableError when Redis has nothing and PostgreSQL does not answer, and
+        CacheUnavailableError when only Redis may have something and does not answer.
+        """
+        key = keys.injections(org_id, session_id)
+        packed: Mapping[Any, Any] = {}
+        try:
+            if not self._untold.get(key):
+                packed = await self._client.hgetall(key)
+        except (RedisError, OSError) as error:
+            if not recorded:
+                raise CacheUnavailableError(
+                    f"Redis does not answer ({type(error).__name__})."
+                ) from error
+        if packed or not recorded:
+            return {anchor: _unpack(anchor, value) for anchor, value in packed.items()}
+        log = await self._from_database(org_id, session_id)
+        if log:
+            await self._restore(key, log)
+        return log
+
+    async def decide(
+        self, org_id: UUID, session_id: UUID, new: Sequence[Decision], corrected: Sequence[Decision]
+    ) -> dict[bytes, Decision]:
+        """What is decided now, by anchor: of the new ones, what somebody else decided before.
+
+        Raises CacheUnavailableError; then the next request starts from what is recorded.
+        """
+        key = keys.injections(org_id, session_id)
+        values: list[bytes | str | int] = [TTL]
+        for kind, decisions in (("new", new), ("corrected", corrected)):
+            for decision in decisions:
+                values += [kind, decision.anchor, _pack(decision)]
+        try:
+            made = await self._decide(keys=[key], args=values)
+        except (RedisError, OSError) as error:
+            self._untold.put(key, True)
+            raise CacheUnavailableError(
+                f"Redis does not answer ({type(error).__name__})."
+            ) from error
+        anchors = [decision.anchor for decision in (*new, *corrected)]
+        return {anchor: _unpack(anchor, value) for anchor, value in zip(anchors, made, strict=True)}
+
+    async def _from_database(self, org_id: UUID, session_id: UUID) -> Log:
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(_SQL["decisions"], org_id, session_id)
+        return folded(row["decisions"] for row in rows)
+
+    async def _restore(self, key: str, log: Log) -> None:
+        values: list[bytes | str | int] = [TTL]
+        for decision in log.values():
+            values += ["new", decision.anchor, _pack(decision)]
+        try:
+            await self._decide(keys=[key], args=values)
+        except (RedisError, OSError):
+            self._untold.put(key, True)  # the next reader asks PostgreSQL again
+        else:
+            self._untold.put(key, False)
+
+
+def folded(records: Iterable[Sequence[Mapping[str, Any]]]) -> Log:
+    """The log that these records, the oldest first, make together."""
+    log: dict[bytes, Decision] = {}
+    for record in records:
+        for one in record:
+            anchor = bytes.fromhex(one["anchor"])
+            log[anchor] = Decision(
+                one["place"],
+                anchor,
+                tuple(
+                    Pinned(
+                        UUID(memory["memory_id"]),
+                        memory["version"],
+                        bytes.fromhex(memory["digest"]),
+                    )
+                    for memory in one["memories"]
+                ),
+            )
+    return log
+
+
+def _pack(decision: Decision) -> bytes:
+    memories = [(one.id.bytes, one.version, one.digest) for one in decision.memories]
+    packed: bytes = msgpack.packb((decision.place, memories))
+    return packed
+
+
+def _unpack(anchor: bytes, packed: bytes) -> Decision:
+    place, memories = msgpack.unpackb(packed)
+    return Decision(
+        place,
+        anchor,
+        tuple(Pinned(UUID(bytes=id_), version, digest) for id_, version, digest in memories),
+    )
