@@ -236,9 +236,32 @@ class InjectedMemory(_Output):
     score: float
     parts: dict[str, float] = Field(description="Of the composite score, each in [0, 1].")
     tokens: int
-    origin: str = Field(description="hot | cold | both")
+    origin: str = Field(
+        description="hot | cold | both | pinned: known from an earlier request of the session only"
+    )
+    insertion: int = Field(0, description="The number of its insertion, from 0.")
     current_version: int | None = Field(None, description="Null: the memory is gone.")
     content: str | None = Field(None, description="What the memory says now.")
+
+
+class Insertion(_Output):
+    position: int = Field(description="It stands before the client's message with this number.")
+    pinned: bool = Field(description="The block that the session started with.")
+    tokens: int
+    sha256: str = Field(description="Of its content, in hexadecimal.")
+
+
+class DroppedMemory(_Output):
+    memory_id: UUID
+    version: int
+    reason: str = Field(
+        description="relevance | duplicate | budget | gain | settled | window | gone | unknown"
+    )
+    category: Category | None = Field(None, description="Null, as what follows: it was gone.")
+    score: float | None = None
+    parts: dict[str, float] | None = None
+    tokens: int | None = None
+    origin: str | None = None
 
 
 class Injection(_Output):
@@ -250,6 +273,9 @@ class Injection(_Output):
     tokens: int
     sha256: str = Field(description="Of the injected bytes, in hexadecimal.")
     memories: list[InjectedMemory]
+    insertions: list[Insertion] = Field([], description="In order.")
+    dropped: list[DroppedMemory] = Field([], description="The best 50 that were left out.")
+    degraded: list[str] = Field([], description="What did not arrive in time.")
     created_at: datetime
 
     @classmethod
@@ -270,6 +296,9 @@ class Injection(_Output):
             tokens=record.tokens,
             sha256=record.sha256.hex(),
             memories=memories,
+            insertions=[Insertion.model_validate(one) for one in record.insertions],
+            dropped=[DroppedMemory.model_validate(one) for one in record.dropped],
+            degraded=list(record.degraded),
             created_at=record.created_at,
         )
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from ibex.cli_admin import agent_app, directive_app, org_app, token_app
+from ibex.cli_explain import explain
 from ibex.errors import IbexError
 from ibex.importing import Importer, ImportSummary, read_lines
 from ibex.settings import Settings, load_settings
@@ -34,6 +35,7 @@ app.add_typer(org_app, name="org")
 app.add_typer(agent_app, name="agent")
 app.add_typer(token_app, name="token")
 app.add_typer(directive_app, name="directive")
+app.command()(explain)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 console = Console(stderr=True)

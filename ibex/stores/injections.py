@@ -8,6 +8,7 @@ could not be told of, is made again from the records.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -150,6 +151,72 @@ class InjectionLog:
             self._untold.put(key, True)  # the next reader asks PostgreSQL again
         else:
             self._untold.put(key, False)
+
+
+@dataclass(frozen=True)
+class StoredInjection:
+    request_id: str
+    agent_id: UUID
+    session_id: UUID
+    memories: Sequence[Mapping[str, Any]]
+    directive_version: int | None
+    position: int
+    tokens: int
+    sha256: bytes = field(repr=False)
+    insertions: Sequence[Mapping[str, Any]]
+    dropped: Sequence[Mapping[str, Any]]
+    degraded: Sequence[str]
+    created_at: datetime
+    model: str | None  # None: the turn is not stored
+    directive: str | None = field(repr=False)  # of that version
+
+
+@dataclass(frozen=True)
+class SaidVersion:
+    """What a memory said at one of its versions."""
+
+    memory_id: UUID
+    version: int
+    content: str = field(repr=False)
+    category: str
+    valid_from: datetime
+    status: str | None  # of the memory now; None: it is gone
+    valid_to: datetime | None
+    current_version: int | None
+
+    @property
+    def state(self) -> str:
+        """What has become of it."""
+        if self.status is None:
+            return "gone"
+        if self.valid_to is not None:
+            return "superseded"
+        if self.status != "active":
+            return self.status
+        return "in force" if self.current_version == self.version else "changed"
+
+
+class InjectionReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def injection(self, org_id: UUID, request_id: str) -> StoredInjection | None:
+        async with self._database.tenant(org_id) as connection:
+            row = await connection.fetchrow(_SQL["injection"], org_id, request_id)
+        return StoredInjection(**row) if row else None
+
+    async def versions(
+        self, org_id: UUID, wanted: Sequence[tuple[UUID, int]]
+    ) -> dict[tuple[UUID, int], SaidVersion]:
+        """By memory and version; those that are erased are left out."""
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(
+                _SQL["versions"],
+                org_id,
+                [memory_id for memory_id, _ in wanted],
+                [version for _, version in wanted],
+            )
+        return {(row["memory_id"], row["version"]): SaidVersion(**row) for row in rows}
 
 
 def folded(records: Iterable[Sequence[Mapping[str, Any]]]) -> Log:

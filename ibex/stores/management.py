@@ -129,6 +129,9 @@ class InjectionRecord:
     position: int
     tokens: int
     sha256: bytes
+    insertions: Sequence[Mapping[str, Any]]
+    dropped: Sequence[Mapping[str, Any]]
+    degraded: Sequence[str]
     created_at: datetime
 
 
