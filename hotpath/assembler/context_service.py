@@ -80,7 +80,7 @@ class ContextService:
         now = datetime.now(UTC)
         terms = self._terms(request, recalled, history, before, whole=owner is None)
         directive = recalled.briefing.directive if recalled.briefing else None
-        scored = score(_together(recalled, before.memories), recalled, request.model, now)
+        scored = score(_together(recalled, before, spoken), recalled, request.model, now)
         composition = compose(before.log, spoken, scored, directive, terms)
         made: Sequence[Decision] = ()
         assembled = time.perf_counter()
@@ -158,10 +158,18 @@ class ContextService:
         )
 
 
-def _together(recalled: Recalled, carried: Sequence[Candidate]) -> list[Candidate]:
-    """Each memory once; what recall has found knows how well the question's words are met."""
-    found = {one.id for one in recalled.candidates}
-    return [*recalled.candidates, *(one for one in carried if one.id not in found)]
+def _together(recalled: Recalled, before: Before, spoken: Sequence[Spoken]) -> list[Candidate]:
+    """Each memory once. Of one that the session was given before, what was looked up decides: a
+    hot list may be behind. What recall found of it says how well the question's words are met."""
+    found = {one.id: one for one in recalled.candidates}
+    carried = set(remembered(before.log, spoken)) if before.verified else set()
+    looked_up = [
+        replace(one, lexical=found[one.id].lexical, origin=found[one.id].origin)
+        if one.id in found
+        else one
+        for one in before.memories
+    ]
+    return [*(one for one in recalled.candidates if one.id not in carried), *looked_up]
 
 
 def score(
