@@ -6,6 +6,7 @@ without anybody waiting for it. When only the embedder fails, the search goes by
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,18 @@ T = TypeVar("T")
 EMBED_SHARE: Final = 0.6
 # What counts in a long message stands in its first or its last words.
 _HEAD, _TAIL = 400, 800
+# What a short message leans on: characters of each message before it, and how it is known.
+_CONTEXT = 300
+_FEW_WORDS = 3
+_SHORT = 12
+_CONTINUING = frozenset(("and", "or", "but", "then", "also"))
+_POINTING = frozenset(
+    ("it", "its", "it's", "that", "that's", "this", "these", "those", "they", "them", "their")
+    + ("there", "he", "him", "his", "she", "her", "hers", "one", "ones", "same", "former", "latter")
+)
+_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
+_SPEAKERS = ("user", "assistant")
+_PREAMBLE = ("system", "developer")
 
 _LOG = logging.getLogger("ibex.recall")
 
@@ -196,14 +209,37 @@ def cosines(candidates: Sequence[Candidate], vector: Vector) -> npt.NDArray[np.f
 
 
 def question_of(messages: Sequence[Said]) -> str:
-    """What to look for: the newest user message, of a long one its beginning and its end.
+    """What to look for: the newest user message, and what it refers to.
 
-    A conversation without a user message is searched by its newest message that is not the
-    system's; empty when there is none.
+    Of a long message its beginning and its end. A message that leans on what was said before ("and
+    the port?") follows the user message and the answer before it, of each the beginning. A
+    conversation without a user message is searched by its newest message that is not the system's;
+    empty when there is none.
     """
-    spoken = [one for one in messages if one.role not in ("system", "developer")]
-    asked = [one for one in spoken if one.role == "user"] or spoken
-    text = next((one.text.strip() for one in reversed(asked) if one.text.strip()), "")
-    if len(text) > _HEAD + _TAIL:
-        return f"{text[:_HEAD]}\n{text[-_TAIL:]}"
-    return text
+    said = [one for one in messages if one.role not in _PREAMBLE and one.text.strip()]
+    spoken = [one for one in said if one.role in _SPEAKERS]
+    asked = [place for place, one in enumerate(spoken) if one.role == "user"]
+    if not asked:
+        return _shortened(said[-1].text.strip()) if said else ""
+    newest = asked[-1]
+    text = spoken[newest].text.strip()
+    if len(asked) > 1 and _leans(text):
+        context = [spoken[asked[-2]]]
+        if asked[-2] < newest - 1:
+            context.append(spoken[newest - 1])
+        return "\n".join([*(one.text.strip()[:_CONTEXT] for one in context), text])
+    return _shortened(text)
+
+
+def _leans(text: str) -> bool:
+    """Does it say too little by itself, or point at something that it does not name?"""
+    words = _WORD.findall(text.lower())
+    if len(words) <= _FEW_WORDS:
+        return True
+    return len(words) <= _SHORT and (
+        words[0] in _CONTINUING or any(word in _POINTING for word in words)
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]}\n{text[-_TAIL:]}"
