@@ -33,9 +33,9 @@ _CONTEXT = 300
 _FEW_WORDS = 3
 _SHORT = 12
 _CONTINUING = frozenset(("and", "or", "but", "then", "also"))
-_POINTING = frozenset(
-    ("it", "its", "it's", "that", "that's", "this", "these", "those", "they", "them", "their")
-    + ("there", "he", "him", "his", "she", "her", "hers", "one", "ones", "same", "former", "latter")
+_POINTING = re.compile(
+    r"\b(?:its?|that|this|these|those|the[ym]|their|there|he|hi[ms]|she|hers?|ones?|same|former|"
+    r"latter)\b"
 )
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _SPEAKERS = ("user", "assistant")
@@ -237,7 +237,7 @@ def _leans(text: str) -> bool:
     if len(words) <= _FEW_WORDS:
         return True
     return len(words) <= _SHORT and (
-        words[0] in _CONTINUING or any(word in _POINTING for word in words)
+        words[0] in _CONTINUING or _POINTING.search(text.lower()) is not None
     )
 
 
