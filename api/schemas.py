@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ibex.memory.model import Category
+from ibex.rate_limits import LARGEST, Limits
 from ibex.rpc import VerifiedToken
 from ibex.stores.management import (
     AgentRecord,
@@ -139,6 +140,24 @@ class Agent(_Output):
     @classmethod
     def of(cls, record: AgentRecord) -> Self:
         return cls.model_validate(record)
+
+
+class RateLimits(_Input):
+    """What may be used in a minute."""
+
+    requests: int | None = Field(
+        None, ge=0, le=LARGEST, description="Null: the deployment's default. 0: no limit."
+    )
+    tokens: int | None = Field(
+        None, ge=0, le=LARGEST, description="Of the model, prompt and answer; as above."
+    )
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self:
+        return cls(requests=limits.requests, tokens=limits.tokens)
+
+    def as_limits(self) -> Limits:
+        return Limits(self.requests, self.tokens)
 
 
 class NewDirective(_Input):

@@ -18,6 +18,7 @@ from ibex.rpc.clients import AUTH_SERVICE, open_channel
 from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.invalidation import Invalidations
+from ibex.stores.limits import LimitStore
 from ibex.stores.management import ManagementStore
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
@@ -30,6 +31,7 @@ _LIMIT = 2.0  # seconds for one readiness check, or one call of Redis
 class Services:
     database: Database
     identity: IdentityStore
+    limits: LimitStore
     management: ManagementStore
     sessions: SessionStore
     objects: ObjectStore
@@ -82,6 +84,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             database=database,
             identity=IdentityStore(database),
+            limits=LimitStore(database),
             management=ManagementStore(database),
             sessions=SessionStore(database),
             objects=objects,

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ibex.cli_admin import agent_app, directive_app, org_app, token_app
 from ibex.cli_explain import explain
+from ibex.cli_limits import agent_limits, org_limits, token_limits
 from ibex.errors import IbexError
 from ibex.importing import Importer, ImportSummary, read_lines
 from ibex.settings import Settings, load_settings
@@ -36,6 +37,9 @@ app.add_typer(agent_app, name="agent")
 app.add_typer(token_app, name="token")
 app.add_typer(directive_app, name="directive")
 app.command()(explain)
+org_app.command("limits")(org_limits)
+agent_app.command("limits")(agent_limits)
+token_app.command("limits")(token_limits)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 console = Console(stderr=True)

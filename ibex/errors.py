@@ -14,6 +14,7 @@
     ├── InvalidRequestError           400  malformed JSON, a wrong type, a missing field
     │   ├── MethodNotAllowedError     405
     │   └── RequestTooLargeError      413
+    ├── RateLimitedError              429  a limit of the token, the agent or the organization
     ├── DependencyError               503  something IBEX needs does not answer
     │   ├── DatabaseUnavailableError
     │   ├── CacheUnavailableError
@@ -161,6 +162,22 @@ class RequestTooLargeError(InvalidRequestError):
     code = "request_too_large"
     status = 413
     hint = "Send less, or have an operator raise IBEX_MAX_BODY_BYTES."
+
+
+class RateLimitedError(IbexError):
+    """A rate limit is reached."""
+
+    code = "rate_limit_exceeded"
+    status = 429
+    kind = "rate_limit_error"
+    hint = "Wait as long as 'retry-after' says, or have an operator raise the limit."
+
+    def __init__(
+        self, message: str | None = None, *, hint: str | None = None, retry_after: int | None = None
+    ) -> None:
+        """`retry_after` in seconds; None: waiting does not help."""
+        self.retry_after = retry_after
+        super().__init__(message, hint=hint)
 
 
 class DependencyError(IbexError):

@@ -18,6 +18,7 @@ from ibex.errors import ConfigurationError
 SECRETS_FILE = "secrets.env"
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+Rate = Annotated[int, Field(ge=0, le=10**12)]
 
 
 class Settings(BaseSettings):
@@ -95,6 +96,20 @@ class Settings(BaseSettings):
     auth_cache_ttl: Seconds = Field(30.0, description="How long a verified token is kept, s.")
     proxy_workers: int = Field(1, ge=1, description="Worker processes of the proxy.")
     session_idle: Seconds = Field(900.0, description="A silent session completes after this, s.")
+
+    # --- rate limits; what an organization, agent or token has of its own counts instead ---
+    rate_limit_token_requests: Rate = Field(0, description="A token's requests a minute; 0: any.")
+    rate_limit_token_tokens: Rate = Field(0, description="A token's model tokens a minute.")
+    rate_limit_agent_requests: Rate = Field(0, description="An agent's requests a minute.")
+    rate_limit_agent_tokens: Rate = Field(0, description="An agent's model tokens a minute.")
+    rate_limit_organization_requests: Rate = Field(0, description="All its requests a minute.")
+    rate_limit_organization_tokens: Rate = Field(0, description="All its model tokens a minute.")
+    rate_limit_answer_tokens: int = Field(
+        500, ge=1, description="Reserved for an answer when the client sets no max_tokens."
+    )
+    rate_limit_timeout_ms: float = Field(
+        20.0, gt=0, description="Wait for Redis before a process limits alone, ms."
+    )
 
     # --- assembly ---
     retrieval_deadline_ms: float = Field(40.0, gt=0, description="Directive, hot and cold, ms.")

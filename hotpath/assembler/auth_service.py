@@ -9,7 +9,9 @@ import grpc
 from hotpath.assembler.statuses import Call, Handler, abort, required_id
 from ibex.errors import AgentNotFoundError, AuthenticationError, DependencyError
 from ibex.errors import PermissionDeniedError as Denied
+from ibex.rate_limits import Limits
 from ibex.rpc import (
+    RateLimits,
     VerifyAgentRequest,
     VerifyAgentResponse,
     VerifyTokenRequest,
@@ -54,6 +56,8 @@ class AuthService:
             agent_id=str(grant.agent_id) if grant.agent_id else "",
             scopes=list(grant.scopes),
             expires_at_ms=int(expires.timestamp() * 1000) if expires else 0,
+            limits=_limits(grant.limits),
+            org_limits=_limits(grant.org_limits),
         )
 
     async def verify_agent(self, request: VerifyAgentRequest, context: Call) -> VerifyAgentResponse:
@@ -69,4 +73,9 @@ class AuthService:
             name=agent.name,
             default_model=agent.default_model or "",
             allowed_models=list(agent.allowed_models),
+            limits=_limits(agent.limits),
         )
+
+
+def _limits(limits: Limits) -> RateLimits:
+    return RateLimits(requests=limits.requests, tokens=limits.tokens)

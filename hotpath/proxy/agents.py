@@ -56,4 +56,5 @@ class AgentVerifier:
             name=found.name,
             default_model=found.default_model,
             allowed_models=frozenset(found.allowed_models),
+            limits=found.limits,
         )

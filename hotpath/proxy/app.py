@@ -1,7 +1,7 @@
 """The proxy as one ASGI application.
 
-    RequestID → Auth → AgentVerify → handler: policy → session → context → forward → checkpoint
-    → trace
+    RequestID → Auth → AgentVerify → RateLimit → handler: policy → session → context → forward
+    → checkpoint → trace
 
 A stage raises an IbexError to end the request; here it becomes OpenAI's error envelope. Once the
 response has begun, an error can only break it off: the connection is closed without an end, so that
@@ -57,9 +57,11 @@ class Proxy(Service):
             _log.error("request %s: %s at %s", exchange.request_id, *_place(error))
             await self._fail(exchange, IbexError())
         finally:
-            row = trace_of(exchange)
-            if row is not None and self._parts is not None:
-                self._parts.traces.add(row)
+            if self._parts is not None:
+                self._parts.limits.settle(exchange)
+                row = trace_of(exchange)
+                if row is not None:
+                    self._parts.traces.add(row)
 
     async def _answer(self, exchange: Exchange) -> None:
         parts = self._parts

@@ -58,6 +58,10 @@ class TokenVerifier:
         """What was said about this token, or about all of them, is not true any more."""
         self._verified.forget(None if token_id is None else lambda one: one.token_id == token_id)
 
+    def forget_organization(self, org_id: UUID) -> None:
+        """What was said about its tokens is not true any more."""
+        self._verified.forget(lambda one: one.org_id == org_id)
+
     async def _ask(self, text: str) -> VerifiedToken:
         try:
             return await self._client.verify_token(text)
@@ -69,4 +73,6 @@ class TokenVerifier:
             agent_id=grant.agent_id,
             scopes=frozenset(grant.scopes),
             expires_at=grant.expires_at,
+            limits=grant.limits,
+            org_limits=grant.org_limits,
         )

@@ -5,12 +5,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import orjson
+
 from hotpath.proxy.answers import Answer, read_completion
 from hotpath.proxy.bodies import ChatRequest, read_chat, with_context
 from hotpath.proxy.caller import Caller
 from hotpath.proxy.context import Context, ContextQuestion, ContextStage
 from hotpath.proxy.disconnects import while_connected
 from hotpath.proxy.exchange import Exchange
+from hotpath.proxy.limits import RateLimits
 from hotpath.proxy.policy import choose_model
 from hotpath.proxy.recorder import Recorder, TurnKeeper
 from hotpath.proxy.sessions import SessionFinder
@@ -38,6 +41,7 @@ class ChatCompletions:
     def __init__(
         self,
         settings: Settings,
+        limits: RateLimits,
         users: UserDirectory,
         sessions: SessionFinder,
         context: ContextStage,
@@ -46,6 +50,7 @@ class ChatCompletions:
     ) -> None:
         self._max_body = settings.max_body_bytes
         self._default_model = settings.default_model
+        self._limits = limits
         self._users = users
         self._sessions = sessions
         self._context = context
@@ -54,6 +59,8 @@ class ChatCompletions:
 
     async def __call__(self, exchange: Exchange, caller: Caller) -> None:
         chat = await read_chat(exchange, self._max_body)
+        if self._limits.limited(caller):
+            await self._limits.admit(exchange, caller, chat.raw, chat.fields)
         model = choose_model(caller.agent, chat.model, self._default_model)
         exchange.facts.stream, exchange.facts.model = chat.stream, model
         await while_connected(self._serve(exchange, caller, chat, model), exchange.receive)
@@ -207,3 +214,5 @@ def _note(exchange: Exchange, answer: Answer, *, complete: bool) -> None:
     facts = exchange.facts
     facts.complete = complete
     facts.prompt_tokens, facts.completion_tokens = answer.prompt_tokens, answer.completion_tokens
+    if answer.completion_tokens is None and answer.message is not None:
+        facts.answer_bytes = len(orjson.dumps(answer.message))

@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hotpath.proxy.request_id import new_request_id
 from ibex.asgi import Headers, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from hotpath.proxy.limits import Admission
 
 
 @dataclass
@@ -29,6 +33,7 @@ class Facts:
     degraded: tuple[str, ...] = ()
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    answer_bytes: int = 0  # of an answer whose completion_tokens the provider does not say
     error: str = ""
 
 
@@ -43,6 +48,7 @@ class Exchange:
     milliseconds: dict[str, float] = field(default_factory=dict)
     ttfb: float | None = None  # milliseconds until the first byte of the body
     status: int | None = None  # once the response has started
+    admission: "Admission | None" = None  # past the rate limits, not settled yet
     _began: float = field(default_factory=time.perf_counter)
     _headers_out: dict[bytes, bytes] = field(default_factory=dict)
 

@@ -22,6 +22,8 @@ class Freshness:
             return
         if kind == "token":
             self._tokens.forget(changed)
+        elif kind == "organization":
+            self._tokens.forget_organization(changed)
         elif kind == "agent":
             self._agents.forget(changed)
         elif kind == "directive":

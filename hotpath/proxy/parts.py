@@ -15,6 +15,7 @@ from hotpath.proxy.chat import ChatCompletions
 from hotpath.proxy.context import ContextStage
 from hotpath.proxy.directives import Directives
 from hotpath.proxy.freshness import Freshness
+from hotpath.proxy.limits import RateLimits, open_limits
 from hotpath.proxy.readiness import Readiness
 from hotpath.proxy.recorder import Recorder
 from hotpath.proxy.sessions import SessionCompletion, SessionFinder
@@ -38,6 +39,7 @@ _DRAIN: Final = 10.0  # seconds for turns that are being stored at the end
 class Parts:
     tokens: TokenVerifier
     agents: AgentVerifier
+    limits: RateLimits
     chat: ChatCompletions
     completion: SessionCompletion
     readiness: Readiness
@@ -70,9 +72,11 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
         background = Background()
         stack.push_async_callback(background.drain, _DRAIN)
 
+        limits = await open_limits(settings, stack)
         users = UserDirectory(identity, ttl)
         chat = ChatCompletions(
             settings,
+            limits,
             users,
             SessionFinder(store),
             ContextStage(ContextClient(channel), directives, settings.assembly_timeout_ms / 1000),
@@ -82,9 +86,10 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
         yield Parts(
             tokens=tokens,
             agents=agents,
+            limits=limits,
             chat=chat,
             completion=SessionCompletion(store, users),
-            readiness=Readiness(database, channel),
+            readiness=Readiness(database, channel, limits),
             traces=traces,
         )
 

@@ -1,7 +1,8 @@
 """/health: the loop runs. /ready: requests can be answered.
 
 The assembler must have answered once, so that a fresh stack does not begin with fallbacks; after
-that its absence degrades the answers and takes nobody out of service. The check still shows it.
+that its absence degrades the answers and takes nobody out of service. The check still shows it,
+as it shows Redis: without it, rate limits hold for each process alone.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import grpc.aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from hotpath.proxy.exchange import Exchange
+from hotpath.proxy.limits import RateLimits
 from hotpath.proxy.responses import send_json
 from ibex.rpc.clients import CONTEXT_SERVICE
 from ibex.stores.postgres import Database
@@ -20,8 +22,9 @@ _LIMIT: Final = 2.0  # seconds
 
 
 class Readiness:
-    def __init__(self, database: Database, channel: grpc.aio.Channel) -> None:
+    def __init__(self, database: Database, channel: grpc.aio.Channel, limits: RateLimits) -> None:
         self._database = database
+        self._limits = limits
         self._check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=HealthCheckRequest.SerializeToString,
@@ -33,12 +36,12 @@ class Readiness:
         await send_json(exchange, 200, {"status": "ok"})
 
     async def ready(self, exchange: Exchange) -> None:
-        postgres, assembler = await asyncio.gather(
-            self._database.answers(), self._assembler_serves()
+        postgres, assembler, cache = await asyncio.gather(
+            self._database.answers(), self._assembler_serves(), self._limits.answers()
         )
         self._assembler_seen = self._assembler_seen or assembler
         ready = postgres and self._assembler_seen
-        checks = {"postgres": postgres, "assembler": assembler}
+        checks = {"postgres": postgres, "assembler": assembler, "redis": cache}
         await send_json(exchange, 200 if ready else 503, {"ready": ready, "checks": checks})
 
     async def _assembler_serves(self) -> bool:

@@ -4,9 +4,7 @@ import orjson
 
 from hotpath.proxy.exchange import Exchange
 from ibex.asgi import JSON
-from ibex.errors import IbexError
-
-_RETRY_LATER = (429, 503)
+from ibex.errors import IbexError, RateLimitedError
 
 
 async def send_json(exchange: Exchange, status: int, value: object) -> None:
@@ -17,8 +15,9 @@ async def send_json(exchange: Exchange, status: int, value: object) -> None:
 
 
 async def send_error(exchange: Exchange, error: IbexError) -> None:
-    if error.status in _RETRY_LATER:
-        exchange.set_header(b"retry-after", "1")
+    retry_after = error.retry_after if isinstance(error, RateLimitedError) else 1
+    if error.status in (429, 503) and retry_after is not None:
+        exchange.set_header(b"retry-after", str(retry_after))
     if error.status == 401:
         exchange.set_header(b"www-authenticate", "Bearer")
     await send_json(exchange, error.status, error.envelope(exchange.request_id))

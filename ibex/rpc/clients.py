@@ -13,9 +13,11 @@ from ibex.errors import (
     AuthenticationError,
     PermissionDeniedError,
 )
+from ibex.rate_limits import NO_LIMITS, Limits
 from ibex.rpc.messages.ibex.v1 import (
     AssembleContextRequest,
     AssembleContextResponse,
+    RateLimits,
     VerifyAgentRequest,
     VerifyAgentResponse,
     VerifyTokenRequest,
@@ -43,6 +45,8 @@ class VerifiedToken:
     agent_id: UUID | None  # the only agent the token may be used for
     scopes: frozenset[str]
     expires_at: datetime | None
+    limits: Limits = NO_LIMITS
+    org_limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class VerifiedAgent:
     name: str
     default_model: str | None
     allowed_models: frozenset[str]  # empty: all
+    limits: Limits = NO_LIMITS
 
 
 def open_channel(target: str) -> grpc.aio.Channel:
@@ -94,6 +99,8 @@ class AuthClient:
             agent_id=UUID(answer.agent_id) if answer.agent_id else None,
             scopes=frozenset(answer.scopes),
             expires_at=datetime.fromtimestamp(expires / 1000, UTC) if expires else None,
+            limits=_limits(answer.limits),
+            org_limits=_limits(answer.org_limits),
         )
 
     async def verify_agent(self, org_id: UUID, agent: str) -> VerifiedAgent:
@@ -116,6 +123,7 @@ class AuthClient:
             name=answer.name,
             default_model=answer.default_model or None,
             allowed_models=frozenset(answer.allowed_models),
+            limits=_limits(answer.limits),
         )
 
 
@@ -133,3 +141,7 @@ class ContextClient:
         """`deadline` in seconds from now. Raises grpc.aio.AioRpcError, which the proxy names."""
         answer: AssembleContextResponse = await self._assemble(request, timeout=deadline)
         return answer
+
+
+def _limits(message: RateLimits | None) -> Limits:
+    return Limits(message.requests, message.tokens) if message else NO_LIMITS

@@ -18,6 +18,7 @@ from ibex.errors import (
     PermissionDeniedError,
 )
 from ibex.ids import new_id, parse_id
+from ibex.rate_limits import NO_LIMITS, Limits
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
 
@@ -32,6 +33,7 @@ class Agent:
     memory_token_budget: int | None
     default_model: str | None
     allowed_models: tuple[str, ...]
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class TokenGrant:
     agent_id: UUID | None
     scopes: tuple[str, ...]
     expires_at: datetime | None
+    limits: Limits = NO_LIMITS
+    org_limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class IdentityStore:
             memory_token_budget=row["memory_token_budget"],
             default_model=policy.get("default_model"),
             allowed_models=tuple(policy.get("allowed_models", ())),
+            limits=Limits.of(policy.get("limits")),
         )
 
     async def user(self, org_id: UUID, external_id: str) -> UUID:
@@ -174,6 +179,8 @@ class IdentityStore:
             agent_id=row["agent_id"],
             scopes=tuple(row["scopes"]),
             expires_at=row["expires_at"],
+            limits=Limits.of(row["limits"]),
+            org_limits=Limits.of(row["org_limits"]),
         )
 
     async def revoke_token(self, org_id: UUID, token_id: UUID) -> None:

@@ -27,6 +27,12 @@ class Invalidations:
     async def token_revoked(self, token_id: UUID) -> None:
         await self._tell(f"token:{token_id}")
 
+    async def token_changed(self, token_id: UUID) -> None:
+        await self._tell(f"token:{token_id}")
+
+    async def organization_changed(self, org_id: UUID) -> None:
+        await self._tell(f"organization:{org_id}")
+
     async def agent_changed(self, org_id: UUID, agent_id: UUID) -> None:
         await self._tell(f"agent:{org_id}:{agent_id}")
 

@@ -22,6 +22,11 @@ def injections(org_id: UUID, session_id: UUID) -> str:
     return f"ibex:{{{org_id}}}:injections:{session_id}"
 
 
+def rate_limit(org_id: UUID, scope: str, owner_id: UUID, kind: str) -> str:
+    """Hash: second → what was used in it. `owner_id` is the token's, agent's or organization's."""
+    return f"ibex:{{{org_id}}}:limit:{scope}:{owner_id}:{kind}"
+
+
 def embedding(model: str, digest: str) -> str:
     """384 float32, little-endian, and one byte: 1 when the text was longer than the model reads.
 
@@ -33,5 +38,8 @@ def embedding(model: str, digest: str) -> str:
 
 
 #: Channel for what must be dropped everywhere within a second: "token:{id}", "agent:{org}:{id}",
-#: "directive:{org}:{agent}".
+#: "directive:{org}:{agent}", "organization:{org}" (its tokens).
 INVALIDATIONS = "ibex:invalidations"
+
+#: Written to see whether Redis takes writes; expires at once.
+RATE_LIMIT_PROBE = "ibex:rate-limit-probe"

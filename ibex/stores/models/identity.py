@@ -34,7 +34,7 @@ class Organization(Base):
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     status: Mapped[str] = mapped_column(server_default="active")
-    settings: Mapped[Json]
+    settings: Mapped[Json]  # {"limits": {"requests": int, "tokens": int}}
     created_at: Mapped[Created]
 
 
@@ -66,6 +66,7 @@ class Agent(Base):
     description: Mapped[str] = mapped_column(server_default="")
     status: Mapped[str] = mapped_column(server_default="active")
     # {"default_model": str, "allowed_models": [str]}; an empty policy allows every model
+    # {"limits": {"requests": int, "tokens": int}} a minute
     policy: Mapped[Json]
     memory_token_budget: Mapped[int | None]
     created_at: Mapped[Created]
@@ -89,6 +90,8 @@ class ApiToken(Base):
     agent_id: Mapped[UUID | None] = mapped_column(Uuid)
     # chat: use the proxy; read, write: use the management API; content: see memories and turns
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{chat}'"))
+    # {"requests": int, "tokens": int} a minute; what is not there is the deployment's
+    limits: Mapped[Json]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     created_at: Mapped[Created]

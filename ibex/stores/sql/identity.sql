@@ -38,7 +38,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: token
 -- Runs as ibex_system: the organization is what the token tells.
-SELECT t.org_id, t.id, t.sha256, t.agent_id, t.scopes, t.expires_at, t.revoked_at, o.status
+SELECT t.org_id, t.id, t.sha256, t.agent_id, t.scopes, t.expires_at, t.revoked_at, t.limits, o.status,
+  o.settings -> 'limits' AS org_limits
 FROM ibex_core.api_tokens t
 JOIN ibex_core.organizations o ON o.id = t.org_id
 WHERE t.id = $1;

@@ -12,6 +12,7 @@ __all__ = (
     "Insertion",
     "Message",
     "PinnedMemory",
+    "RateLimits",
     "ScoreParts",
     "Timings",
     "VerifyAgentRequest",
@@ -279,6 +280,20 @@ default_message_pool.register_message("ibex.v1", "PinnedMemory", PinnedMemory)
 
 
 @dataclass(eq=False, repr=False)
+class RateLimits(betterproto2.Message):
+    """
+    A minute's worth. Not set: the deployment's default; 0: no limit.
+    """
+
+    requests: "int | None" = betterproto2.field(1, betterproto2.TYPE_INT64, optional=True)
+
+    tokens: "int | None" = betterproto2.field(2, betterproto2.TYPE_INT64, optional=True)
+
+
+default_message_pool.register_message("ibex.v1", "RateLimits", RateLimits)
+
+
+@dataclass(eq=False, repr=False)
 class ScoreParts(betterproto2.Message):
     """
     Parts of the composite score, each in [0, 1].
@@ -360,6 +375,11 @@ class VerifyAgentResponse(betterproto2.Message):
     empty: all
     """
 
+    limits: "RateLimits | None" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    the agent's
+    """
+
 
 default_message_pool.register_message("ibex.v1", "VerifyAgentResponse", VerifyAgentResponse)
 
@@ -397,6 +417,18 @@ class VerifyTokenResponse(betterproto2.Message):
     expires_at_ms: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
     """
     Unix time; 0: never
+    """
+
+    limits: "RateLimits | None" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    the token's
+    """
+
+    org_limits: "RateLimits | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    the organization's
     """
 
 
