@@ -26,6 +26,7 @@ from ibex.memory.recall import Recall, Recalled, Said, cosines, question_of
 from ibex.memory.rendering import line
 from ibex.rpc import AssembleContextRequest, AssembleContextResponse, Timings
 from ibex.rpc.clients import CONTEXT_SERVICE
+from ibex.rpc.wire import decoder, encoder
 from ibex.settings import Settings
 
 
@@ -46,8 +47,8 @@ class ContextService:
             {
                 "AssembleContext": grpc.unary_unary_rpc_method_handler(
                     self.assemble_context,
-                    request_deserializer=AssembleContextRequest.parse,
-                    response_serializer=bytes,
+                    request_deserializer=decoder(AssembleContextRequest),
+                    response_serializer=encoder(AssembleContextResponse),
                 )
             },
         )

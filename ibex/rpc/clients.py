@@ -23,6 +23,7 @@ from ibex.rpc.messages.ibex.v1 import (
     VerifyTokenRequest,
     VerifyTokenResponse,
 )
+from ibex.rpc.wire import decoder, encoder
 
 AUTH_SERVICE = "ibex.v1.Auth"
 CONTEXT_SERVICE = "ibex.v1.ContextAssembly"
@@ -131,8 +132,8 @@ class ContextClient:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._assemble = channel.unary_unary(
             f"/{CONTEXT_SERVICE}/AssembleContext",
-            request_serializer=bytes,
-            response_deserializer=AssembleContextResponse.parse,
+            request_serializer=encoder(AssembleContextRequest),
+            response_deserializer=decoder(AssembleContextResponse),
         )
 
     async def assemble(
