@@ -1,6 +1,5 @@
 """How a plain ASGI service becomes a process."""
 
-import resource
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -10,6 +9,7 @@ import uvicorn
 from ibex.asgi import Service
 from ibex.errors import ConfigurationError
 from ibex.logs import configure_logging
+from ibex.resources import allow_many_connections, settle_memory
 from ibex.settings import Settings, load_settings
 
 # Longer than any of our clients keeps an idle connection, so that none is closed under a request.
@@ -42,14 +42,8 @@ def run_process(main: Callable[[Settings], int]) -> None:
         settings = load_settings()
         configure_logging(settings.log_level)
         allow_many_connections()
+        settle_memory()
         sys.exit(main(settings))
     except ConfigurationError as error:
         print(f"ibex: {error.message} {error.advice}", file=sys.stderr)
         sys.exit(2)
-
-
-def allow_many_connections() -> None:
-    """As many open files as this user may have: shells commonly start with 1,024, and every
-    connection is one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -10,6 +10,7 @@ import uvloop
 from hotpath.assembler.server import running
 from ibex.errors import ConfigurationError
 from ibex.logs import configure_logging
+from ibex.resources import allow_many_connections, settle_memory
 from ibex.settings import Settings, load_settings
 
 _LOG = logging.getLogger("ibex.assembler")
@@ -21,6 +22,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     async with running(settings):
+        settle_memory()
         _LOG.info("listening on %s:%d", settings.host, settings.assembler_port)
         await stopped.wait()
         _LOG.info("stopping")
@@ -30,6 +32,7 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
+        allow_many_connections()
         uvloop.run(serve(settings))
     except ConfigurationError as error:
         sys.stderr.write(f"ibex: {error.message} {error.advice}\n")

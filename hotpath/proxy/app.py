@@ -22,6 +22,7 @@ from hotpath.proxy.wishes import read_wishes
 from ibex.asgi import ClientDisconnectedError, Receive, Scope, Send, Service
 from ibex.errors import IbexError, MethodNotAllowedError, NotFoundError
 from ibex.logs import configure_logging
+from ibex.resources import settle_memory
 from ibex.settings import Settings
 
 _log = logging.getLogger("ibex.proxy")
@@ -39,6 +40,7 @@ class Proxy(Service):
     async def start(self) -> None:
         if not logging.getLogger().handlers:
             configure_logging(self._settings.log_level)  # one of several worker processes
+            settle_memory()
         self._parts = await self._opened.enter_async_context(opened_parts(self._settings))
 
     async def stop(self) -> None:
