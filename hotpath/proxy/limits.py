@@ -151,7 +151,8 @@ def estimate(raw: bytes, fields: Mapping[str, Any], answer_tokens: int) -> Cost:
 
 
 def used(exchange: Exchange, cost: Cost) -> int:
-    """Tokens that the exchange cost: what the provider said, else what passed through."""
+    """Tokens that the exchange cost: what the provider said, else what passed through, and for an
+    answer of which nothing is known what was reserved."""
     facts = exchange.facts
     refused_upstream = exchange.status is not None and not 200 <= exchange.status < 300
     never_sent = exchange.status is None and facts.error != "client_disconnected"
@@ -161,6 +162,8 @@ def used(exchange: Exchange, cost: Cost) -> int:
     answer = facts.completion_tokens
     if answer is None:
         answer = math.ceil(facts.answer_bytes / _BYTES_A_TOKEN)
+        if facts.complete and not answer:
+            answer = cost.answer
     return prompt + answer
 
 

@@ -133,6 +133,7 @@ def test_what_the_provider_reports_is_charged() -> None:
 
 def test_without_a_report_what_passed_through_is_charged() -> None:
     assert used(exchange(answer_bytes=41), Cost(100, 500)) == 111
+    assert used(exchange(complete=True), Cost(100, 500)) == 600
     gone = exchange(status=None, error="client_disconnected")
     assert used(gone, Cost(100, 500)) == 100
     refused_later = exchange(status=None, error="model_not_allowed")
