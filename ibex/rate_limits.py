@@ -35,6 +35,10 @@ class Limits:
     requests: int | None = None
     tokens: int | None = None
 
+    def __bool__(self) -> bool:
+        """Whether something is limited here."""
+        return bool(self.requests or self.tokens)
+
     @classmethod
     def of(cls, stored: object) -> "Limits":
         """From the JSON of a policy. What is not a count says nothing: a hand-edited row must not

@@ -62,13 +62,15 @@ class RateLimits:
                 settings.rate_limit_organization_requests, settings.rate_limit_organization_tokens
             ),
         }
+        self._by_default = any(self._defaults.values())
         self._answer_tokens = settings.rate_limit_answer_tokens
         self._limiter = limiter
         self.counters = limiter.counters
 
     def limited(self, caller: Caller) -> bool:
-        """Whether any limit is set; without one, `admit` need not be awaited."""
-        return any(limit for _, _, _, limit in self._limits(caller))
+        """Whether there may be a limit; without one, `admit` need not be awaited."""
+        token, agent = caller.token, caller.agent
+        return self._by_default or bool(token.limits or agent.limits or token.org_limits)
 
     async def admit(
         self,

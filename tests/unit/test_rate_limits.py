@@ -135,6 +135,7 @@ def test_what_is_said_counts_before_the_default() -> None:
     default = Limits(requests=10, tokens=1000)
     assert Limits().over(default) == default
     assert Limits(requests=0).over(default) == Limits(requests=0, tokens=1000)
+    assert [bool(one) for one in (NO_LIMITS, Limits(0, 0), Limits(0, 1))] == [False, False, True]
 
 
 @pytest.mark.parametrize(
