@@ -5,7 +5,8 @@ Source: https://asgi.readthedocs.io/en/latest/specs/www.html
 
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -38,21 +39,31 @@ def header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises RequestTooLargeError above `limit` bytes, declared or sent."""
+async def body_chunks(scope: Scope, receive: Receive, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives. Raises RequestTooLargeError above `limit` bytes, declared or sent."""
     declared = header(scope, b"content-length")
+    too_large = f"The request body is larger than {limit} bytes."
     if declared.isdecimal() and int(declared) > limit:
-        raise RequestTooLargeError(f"The request body is larger than {limit} bytes.")
-    body = bytearray()
+        raise RequestTooLargeError(too_large)
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnectedError
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise RequestTooLargeError(f"The request body is larger than {limit} bytes.")
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise RequestTooLargeError(too_large)
+        if chunk:
+            yield chunk
         if not message.get("more_body", False):
-            return bytes(body)
+            return
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises RequestTooLargeError above `limit` bytes, declared or sent."""
+    async with aclosing(body_chunks(scope, receive, limit)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
 
 
 async def read_object(scope: Scope, receive: Receive, limit: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import typer
 
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
+from ibex.policy import MOST_RETRIES, Fallback
 from ibex.provisioning import ALL_SCOPES
 from ibex.settings import load_settings
 from ibex.stores.identity import IdentityStore
@@ -80,9 +81,23 @@ def create_agent(
     memory_tokens: Annotated[
         int | None, typer.Option(min=0, help="Memory tokens a request.")
     ] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Of IBEX_PROVIDERS; the deployment's without.")
+    ] = None,
+    fallback: Annotated[
+        list[str] | None,
+        typer.Option(help="PROVIDER/MODEL to ask when the first one fails; repeat, in order."),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, max=MOST_RETRIES, help="Further tries at each of them.")
+    ] = 0,
+    first_byte_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Limit for one try to begin its answer.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make an agent."""
+    fallbacks = [_fallback(text) for text in fallback or ()]
 
     async def work(store: IdentityStore) -> UUID:
         return await store.create_agent(
@@ -91,9 +106,22 @@ def create_agent(
             default_model=model,
             allowed_models=allow or (),
             memory_token_budget=memory_tokens,
+            provider=provider,
+            fallbacks=fallbacks,
+            retries=retries,
+            first_byte_timeout=first_byte_seconds,
         )
 
     _print({"agent_id": _with_store(work), "name": name}, json)
+
+
+def _fallback(text: str) -> Fallback:
+    provider, _, model = text.partition("/")
+    if not (provider and model):
+        raise InvalidRequestError(
+            "A fallback is not PROVIDER/MODEL.", hint="Write default/gpt-4o-mini, for example."
+        )
+    return Fallback(provider, model)
 
 
 @token_app.command("create")

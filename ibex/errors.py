@@ -13,7 +13,8 @@
     │   └── LeaseLostError            409  another run has the session by now
     ├── InvalidRequestError           400  malformed JSON, a wrong type, a missing field
     │   ├── MethodNotAllowedError     405
-    │   └── RequestTooLargeError      413
+    │   ├── RequestTooLargeError      413
+    │   └── UnsupportedEncodingError  415  a content-encoding that is not unpacked here
     ├── RateLimitedError              429  a limit of the token, the agent or the organization
     ├── DependencyError               503  something IBEX needs does not answer
     │   ├── DatabaseUnavailableError
@@ -22,7 +23,10 @@
     │   ├── EmbedderUnavailableError
     │   ├── AssemblerUnavailableError
     │   └── ProviderUnavailableError  502  the model's server refused or hung up
-    │       └── ProviderTimeoutError  504  the model's server fell silent
+    │       ├── ProviderTimeoutError  504  the model's server fell silent
+    │       ├── ProviderPausedError   503  it failed too often and is left alone for a while
+    │       ├── ProviderAddressError  502  its name leads into a private network
+    │       └── UnknownProviderError  502  the agent's policy names one that is not configured
     ├── ExtractionError               a model's answer could not be turned into facts
     │   └── MalformedExtractionError  it was not the JSON that was asked for
     └── EmbeddedServerError           a server from a wheel did not start or stop
@@ -164,6 +168,14 @@ class RequestTooLargeError(InvalidRequestError):
     hint = "Send less, or have an operator raise IBEX_MAX_BODY_BYTES."
 
 
+class UnsupportedEncodingError(InvalidRequestError):
+    """This server does not unpack that content-encoding."""
+
+    code = "unsupported_encoding"
+    status = 415
+    hint = "Send the body as it is, or compressed with gzip or zstd."
+
+
 class RateLimitedError(IbexError):
     """A rate limit is reached."""
 
@@ -233,6 +245,33 @@ class ProviderTimeoutError(ProviderUnavailableError):
     code = "provider_timeout"
     status = 504
     hint = "Try again, or have an operator raise IBEX_UPSTREAM_IDLE_TIMEOUT."
+
+
+class ProviderPausedError(ProviderUnavailableError):
+    """The model's server failed several times in a row and is left alone for a moment."""
+
+    code = "provider_paused"
+    status = 503
+    hint = "Try again shortly, or have an operator give the agent a fallback."
+
+    def __init__(self, retry_after: float) -> None:
+        """`retry_after` in seconds."""
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class ProviderAddressError(ProviderUnavailableError):
+    """The provider's name leads to an address inside a private network."""
+
+    code = "provider_address_refused"
+    hint = "If that is meant, set IBEX_PROVIDER_ALLOW_PRIVATE, or allow_private in IBEX_PROVIDERS."
+
+
+class UnknownProviderError(ProviderUnavailableError):
+    """The agent's policy names a provider that is not configured."""
+
+    code = "provider_not_configured"
+    hint = "Add it to IBEX_PROVIDERS, or change the agent's policy."
 
 
 class ExtractionError(IbexError):

@@ -11,9 +11,11 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ibex.errors import ConfigurationError
+from ibex.policy import DEFAULT_PROVIDER
+from ibex.providers import ProviderName, ProviderSettings, plain_base_url
 
 SECRETS_FILE = "secrets.env"
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -80,6 +82,18 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("IBEX_PROVIDER_API_KEY", "OPENAI_API_KEY"),
         description="The provider's key; OPENAI_API_KEY works too. Without: the sandbox model.",
     )
+    provider_allow_private: bool = Field(
+        False, description="The provider's name may resolve to an address of a private network."
+    )
+    providers: dict[ProviderName, ProviderSettings] = Field(
+        {},
+        description='More providers, JSON: {"name": {"base_url": "https://…/v1", "api_key": "…" or '
+        '"api_key_file": "/run/secrets/…", "allow_private": false}}.',
+    )
+    provider_circuit_failures: int = Field(
+        5, ge=1, description="Failures in a row after which a provider is left alone."
+    )
+    provider_circuit_pause: Seconds = Field(10.0, description="How long it is left alone, s.")
     default_model: str = Field("gpt-4o-mini", description="Model of an agent without a policy.")
     extraction_model: str = Field("gpt-4o-mini", description="Model that turns turns into facts.")
     extraction_timeout: Seconds = Field(60.0, description="Limit for one extraction call, s.")
@@ -147,6 +161,20 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return url.rstrip("/") if url else None
+
+    @field_validator("provider_base_url")
+    @classmethod
+    def _plain_provider_url(cls, url: str | None) -> str | None:
+        return plain_base_url(url) if url else None
+
+    @field_validator("providers")
+    @classmethod
+    def _default_is_apart(
+        cls, providers: dict[str, ProviderSettings]
+    ) -> dict[str, ProviderSettings]:
+        if DEFAULT_PROVIDER in providers:
+            raise ValueError("'default' is set by IBEX_PROVIDER_BASE_URL and IBEX_PROVIDER_API_KEY")
+        return providers
 
     # --- what follows from the settings ---
     @property
@@ -238,3 +266,6 @@ def load_settings() -> Settings:
             for item in error.errors(include_input=False, include_url=False)
         )
         raise ConfigurationError(f"A setting is wrong: {wrong}.") from None
+    except SettingsError as error:
+        # Its cause quotes the value, its own text does not.
+        raise ConfigurationError(f"A setting is not valid JSON: {error}.") from None

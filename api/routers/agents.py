@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from api.auth import AnyCaller, Reader, Writer
 from api.pages import Page, Paging
-from api.schemas import Agent, Directive, NewAgent, NewDirective, Text
+from api.schemas import Agent, AgentChange, Directive, NewAgent, NewDirective, Text
 from api.services import CurrentServices
 from ibex.errors import AgentNotFoundError, NotFoundError
 from ibex.stores.identity import Agent as KnownAgent
@@ -44,12 +44,29 @@ async def create_agent(services: CurrentServices, caller: Writer, new: NewAgent)
         default_model=new.default_model,
         allowed_models=new.allowed_models,
         memory_token_budget=new.memory_token_budget,
+        provider=new.provider,
+        fallbacks=new.known_fallbacks(),
+        retries=new.retries,
+        first_byte_timeout=new.first_byte_timeout,
     )
     return Agent.of(await services.management.agent(caller.org_id, agent_id))
 
 
 @router.get("/agents/{agent}")
 async def read_agent(services: CurrentServices, caller: Reader, agent: VisibleAgent) -> Agent:
+    return Agent.of(await services.management.agent(caller.org_id, agent.id))
+
+
+@router.patch("/agents/{agent}")
+async def change_agent(
+    services: CurrentServices, caller: Writer, agent: VisibleAgent, change: AgentChange
+) -> Agent:
+    """In force everywhere within a second: a suspended agent is refused, a policy holds."""
+    caller.require_whole_organization()
+    await services.identity.change_agent(caller.org_id, agent.id, change.columns(), change.policy())
+    await services.invalidations.agent_changed(caller.org_id, agent.id)
+    if "memory_token_budget" in change.model_fields_set:
+        await services.invalidations.directive_changed(caller.org_id, agent.id)
     return Agent.of(await services.management.agent(caller.org_id, agent.id))
 
 

@@ -11,6 +11,7 @@ from ibex.errors import AgentNotFoundError, AuthenticationError, DependencyError
 from ibex.errors import PermissionDeniedError as Denied
 from ibex.rate_limits import Limits
 from ibex.rpc import (
+    Fallback,
     RateLimits,
     VerifyAgentRequest,
     VerifyAgentResponse,
@@ -71,9 +72,15 @@ class AuthService:
         return VerifyAgentResponse(
             agent_id=str(agent.id),
             name=agent.name,
-            default_model=agent.default_model or "",
-            allowed_models=list(agent.allowed_models),
+            default_model=agent.policy.default_model or "",
+            allowed_models=list(agent.policy.allowed_models),
             limits=_limits(agent.limits),
+            provider=agent.policy.provider,
+            fallbacks=[
+                Fallback(provider=one.provider, model=one.model) for one in agent.policy.fallbacks
+            ],
+            retries=agent.policy.retries,
+            first_byte_timeout=agent.policy.first_byte_timeout or 0.0,
         )
 
 

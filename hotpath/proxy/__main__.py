@@ -3,11 +3,13 @@
 from uvicorn.supervisors import Multiprocess
 
 from hotpath.proxy.app import Proxy
+from ibex.providers import configured_providers
 from ibex.serving import http_server, run_process
 from ibex.settings import Settings
 
 
 def main(settings: Settings) -> int:
+    configured_providers(settings)  # one sentence now rather than a failed start of each worker
     server = http_server(Proxy(settings), settings, settings.proxy_port)
     if settings.proxy_workers == 1:
         server.run()

@@ -51,10 +51,15 @@ class AgentVerifier:
             found = await self._identity.agent(org_id, agent)
         if found.status != "active":
             raise PermissionDeniedError(f"The agent is {found.status}.")
+        policy = found.policy
         return VerifiedAgent(
             id=found.id,
             name=found.name,
-            default_model=found.default_model,
-            allowed_models=frozenset(found.allowed_models),
+            default_model=policy.default_model,
+            allowed_models=policy.allowed_models,
             limits=found.limits,
+            provider=policy.provider,
+            fallbacks=policy.fallbacks,
+            retries=policy.retries,
+            first_byte_timeout=policy.first_byte_timeout,
         )

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from hotpath.proxy.caller import Caller
 from hotpath.proxy.exchange import Exchange
 from hotpath.proxy.parts import Parts, opened_parts
+from hotpath.proxy.passthrough import Handler
 from hotpath.proxy.responses import send_error
 from hotpath.proxy.tracing import trace_of
 from hotpath.proxy.wishes import read_wishes
@@ -82,6 +83,9 @@ class Proxy(Service):
                 return "POST", lambda: self._chat(exchange, parts)
             case [b"v1", b"sessions", name, b"complete"] if name:
                 return "POST", lambda: self._complete(exchange, parts, unquote(name))
+            case [b"v1", (b"models" | b"embeddings" | b"completions") as name, *rest]:
+                method, handler = parts.passthrough.route(name, rest)
+                return method, lambda: self._pass(exchange, parts, handler)
             case [b"health"]:
                 return "GET", lambda: parts.readiness.health(exchange)
             case [b"ready"]:
@@ -90,6 +94,9 @@ class Proxy(Service):
 
     async def _chat(self, exchange: Exchange, parts: Parts) -> None:
         await parts.chat(exchange, await self._identify(exchange, parts))
+
+    async def _pass(self, exchange: Exchange, parts: Parts, handler: Handler) -> None:
+        await handler(exchange, await self._identify(exchange, parts))
 
     async def _complete(self, exchange: Exchange, parts: Parts, name: str) -> None:
         await parts.completion(exchange, await self._identify(exchange, parts), name)

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
+from hotpath.proxy.decompression import ACCEPTED, BodyUnpacker
 from hotpath.proxy.exchange import Exchange
-from ibex.asgi import read_body
-from ibex.errors import InvalidRequestError
+from ibex.asgi import body_chunks, read_body
+from ibex.errors import InvalidRequestError, UnsupportedEncodingError
 from ibex.rpc import Insertion
 
 _READ_LIMIT: Final = 60.0  # seconds for the whole body to arrive
@@ -44,32 +46,44 @@ class ChatRequest:
 
 
 async def read_chat(exchange: Exchange, limit: int) -> ChatRequest:
-    """Raises InvalidRequestError, RequestTooLargeError above `limit` bytes, and
-    ClientDisconnectedError."""
-    if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise InvalidRequestError("Compressed request bodies are not supported.")
+    """Raises what `read_whole` and `parse_chat` do."""
+    return parse_chat(await read_whole(exchange, limit))
+
+
+async def read_whole(exchange: Exchange, limit: int) -> bytes:
+    """The body, unpacked. Raises InvalidRequestError, UnsupportedEncodingError,
+    RequestTooLargeError above `limit` bytes, packed or not, and ClientDisconnectedError."""
+    encoding = exchange.headers.get("content-encoding", "").strip().lower()
     try:
         async with asyncio.timeout(_READ_LIMIT):
-            raw = await read_body(exchange.scope, exchange.receive, limit)
+            if encoding in ("", "identity"):
+                return await read_body(exchange.scope, exchange.receive, limit)
+            return await _unpacked(exchange, encoding, limit)
     except TimeoutError:
         raise InvalidRequestError("The request body did not arrive in time.") from None
-    return parse_chat(raw)
 
 
-def parse_chat(raw: bytes) -> ChatRequest:
-    """Raises InvalidRequestError."""
+async def _unpacked(exchange: Exchange, encoding: str, limit: int) -> bytes:
+    try:
+        unpacker = BodyUnpacker(encoding, limit)
+    except UnsupportedEncodingError:
+        exchange.set_header(b"accept-encoding", ACCEPTED)
+        raise
+    async with aclosing(body_chunks(exchange.scope, exchange.receive, limit)) as chunks:
+        async for chunk in chunks:
+            for _ in unpacker.feed(chunk):
+                await asyncio.sleep(0)  # a large body does not hold the others up
+    return unpacker.whole()
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """With a 'model' and a 'stream' of the right type, if any. Raises InvalidRequestError."""
     try:
         fields = orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise InvalidRequestError("The request body is not valid JSON in UTF-8.") from None
     if not isinstance(fields, dict):
         raise InvalidRequestError("The request body is not a JSON object.")
-    messages = fields.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise InvalidRequestError("'messages' is not a list of at least one message.")
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise InvalidRequestError("A message is not an object with a 'role'.")
     model = fields.get("model")
     if model is not None and not _is_model(model):
         raise InvalidRequestError("'model' is not a model's name.")
@@ -80,6 +94,18 @@ def parse_chat(raw: bytes) -> ChatRequest:
             orjson.dumps(fields)
         except TypeError:
             raise InvalidRequestError("The request body is nested too deeply.") from None
+    return fields
+
+
+def parse_chat(raw: bytes) -> ChatRequest:
+    """Raises InvalidRequestError."""
+    fields = parse_object(raw)
+    messages = fields.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequestError("'messages' is not a list of at least one message.")
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise InvalidRequestError("A message is not an object with a 'role'.")
     return ChatRequest(raw, fields)
 
 

@@ -1,6 +1,7 @@
 """`POST /v1/chat/completions`: context in, the provider's bytes out, the turn stored in between."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,11 +15,12 @@ from hotpath.proxy.context import Context, ContextQuestion, ContextStage
 from hotpath.proxy.disconnects import while_connected
 from hotpath.proxy.exchange import Exchange
 from hotpath.proxy.limits import RateLimits
-from hotpath.proxy.policy import choose_model
+from hotpath.proxy.policy import Plan, choose_model, plan_of
+from hotpath.proxy.providers.routing import Call, Providers
 from hotpath.proxy.recorder import Recorder, TurnKeeper
 from hotpath.proxy.sessions import SessionFinder
 from hotpath.proxy.sse import SseReader
-from hotpath.proxy.upstream import Upstream, UpstreamResponse
+from hotpath.proxy.upstream import UpstreamResponse
 from hotpath.proxy.users import UserDirectory
 from ibex.errors import ProviderUnavailableError
 from ibex.settings import Settings
@@ -45,7 +47,7 @@ class ChatCompletions:
         users: UserDirectory,
         sessions: SessionFinder,
         context: ContextStage,
-        upstream: Upstream,
+        providers: Providers,
         recorder: Recorder,
     ) -> None:
         self._max_body = settings.max_body_bytes
@@ -54,7 +56,7 @@ class ChatCompletions:
         self._users = users
         self._sessions = sessions
         self._context = context
-        self._upstream = upstream
+        self._providers = providers
         self._recorder = recorder
 
     async def __call__(self, exchange: Exchange, caller: Caller) -> None:
@@ -77,8 +79,9 @@ class ChatCompletions:
         with exchange.measure("context"):
             context = await self._assemble(exchange, asked)
         _tell(exchange, context)
-        body = with_context(chat, model, context.insertions)
-        await self._forward(exchange, body, self._keeper(exchange, asked, context))
+        plan = plan_of(caller.agent, model, caller.wishes.provider_key)
+        call = Call("POST", _PATH, exchange.headers, _body(asked, context))
+        await self._forward(exchange, plan, call, self._keeper(exchange, asked, context))
 
     async def _open(self, caller: Caller) -> Session:
         org_id, wishes = caller.token.org_id, caller.wishes
@@ -105,11 +108,14 @@ class ChatCompletions:
             return context
         return await ask(question)
 
-    async def _forward(self, exchange: Exchange, body: bytes, keeper: TurnKeeper) -> None:
+    async def _forward(
+        self, exchange: Exchange, plan: Plan, call: Call, keeper: TurnKeeper
+    ) -> None:
         reader = SseReader()
         sent_at = exchange.elapsed
         try:
-            async with self._upstream.post(_PATH, body, exchange.headers) as response:
+            async with self._providers.open(plan, call) as response:
+                exchange.answered_by(response.provider, response.model)
                 if response.is_stream:
                     await _stream(exchange, response, reader, keeper, sent_at)
                 else:
@@ -132,7 +138,7 @@ class ChatCompletions:
                 request_id=exchange.request_id,
                 messages=asked.chat.messages,
                 response=answer.message,
-                model=asked.model,
+                model=exchange.facts.model,  # of the provider that answered
                 resent=True,
                 complete=complete,
                 finish_reason=answer.finish_reason,
@@ -145,6 +151,10 @@ class ChatCompletions:
             )
 
         return TurnKeeper(self._recorder, draft if asked.caller.wishes.memory.writes else None)
+
+
+def _body(asked: _Asked, context: Context) -> Callable[[str | None], bytes]:
+    return lambda model: with_context(asked.chat, model or asked.model, context.insertions)
 
 
 async def _whole(

@@ -76,6 +76,11 @@ class Exchange:
         """Add a header to whatever response this exchange ends with."""
         self._headers_out[name] = value.encode()
 
+    def answered_by(self, provider: str, model: str | None) -> None:
+        """Which provider of the settings answered, and as which model."""
+        self.set_header(b"x-ibex-provider", provider)
+        self.facts.model = model or self.facts.model
+
     async def start(self, status: int, headers: Headers, *, final: bool) -> None:
         """Send the head. `final`: the body is known, so the total time is."""
         self.status = status

@@ -16,11 +16,13 @@ from hotpath.proxy.context import ContextStage
 from hotpath.proxy.directives import Directives
 from hotpath.proxy.freshness import Freshness
 from hotpath.proxy.limits import RateLimits, open_limits
+from hotpath.proxy.passthrough import PassThrough
+from hotpath.proxy.providers.routing import Providers
 from hotpath.proxy.readiness import Readiness
 from hotpath.proxy.recorder import Recorder
 from hotpath.proxy.sessions import SessionCompletion, SessionFinder
-from hotpath.proxy.upstream import Upstream
 from hotpath.proxy.users import UserDirectory
+from ibex.providers import configured_providers
 from ibex.rpc import AuthClient, ContextClient
 from ibex.rpc.clients import open_channel
 from ibex.settings import Settings
@@ -42,6 +44,7 @@ class Parts:
     limits: RateLimits
     chat: ChatCompletions
     completion: SessionCompletion
+    passthrough: PassThrough
     readiness: Readiness
     traces: TraceWriter
 
@@ -67,8 +70,8 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
         traces = TraceWriter(settings)
         await traces.start()
         stack.push_async_callback(traces.close)
-        upstream = Upstream(settings)
-        stack.push_async_callback(upstream.close)
+        providers = Providers(configured_providers(settings), settings)
+        stack.push_async_callback(providers.close)
         background = Background()
         stack.push_async_callback(background.drain, _DRAIN)
 
@@ -80,7 +83,7 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
             users,
             SessionFinder(store),
             ContextStage(ContextClient(channel), directives, settings.assembly_timeout_ms / 1000),
-            upstream,
+            providers,
             Recorder(store, database, background),
         )
         yield Parts(
@@ -89,7 +92,8 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
             limits=limits,
             chat=chat,
             completion=SessionCompletion(store, users),
-            readiness=Readiness(database, channel, limits),
+            passthrough=PassThrough(providers, limits, settings.max_body_bytes),
+            readiness=Readiness(database, channel, limits, providers),
             traces=traces,
         )
 

@@ -5,19 +5,22 @@ client's own credentials and cookies stay here; only headers that mean something
 go on, and the stored key goes to the configured server alone (redirects are not followed).
 """
 
-import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
-from urllib.parse import urlsplit
 
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import (
+    ConnectError,
+    ConnectTimeoutError,
+    PyreqwestError,
+    RequestTimeoutError,
+)
 from pyreqwest.http import HeaderMap
 from pyreqwest.response import Response
 
+from hotpath.proxy.providers.connector import Connector
 from ibex.errors import ProviderTimeoutError, ProviderUnavailableError
+from ibex.providers import Provider
 from ibex.settings import Settings
 
 Header = tuple[bytes, bytes]
@@ -59,10 +62,16 @@ _RENAMED: Final = {"x-request-id": "x-upstream-request-id"}
 
 
 class UpstreamResponse:
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, end: Callable[[], Awaitable[None]]) -> None:
+        """`end` hangs up, or gives the connection back when all was read."""
         self._response = response
+        self._end = end
+        self._begun: bytes | None = None
+        self._whole = False
         self.status = response.status
         self.headers = response_headers(_readable(response.headers))
+        self.provider = ""  # who answered, by its name in the settings
+        self.model: str | None = None  # which was asked for
 
     @property
     def succeeded(self) -> bool:
@@ -70,58 +79,137 @@ class UpstreamResponse:
 
     @property
     def is_stream(self) -> bool:
-        kind = self._response.get_header("content-type") or ""
-        return self.succeeded and kind.lower().startswith("text/event-stream")
+        return self.succeeded and self._type.startswith("text/event-stream")
+
+    @property
+    def _type(self) -> str:
+        return (self._response.get_header("content-type") or "").lower()
+
+    async def begin(self) -> None:
+        """Read the first bytes of a stream, or the whole of anything else: as long as nothing has
+        gone out, another try is possible. Raises as `chunks` does."""
+        said_length = self._response.get_header("content-length") is not None
+        self._whole = not self.is_stream and (
+            said_length or not self.succeeded or self._type.startswith("application/json")
+        )
+        if self._whole:
+            self._begun = b"".join([chunk async for chunk in self._read()])
+            await self.close()
+        else:
+            self._begun = await self._chunk()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """As they arrive. Raises ProviderUnavailableError when the server hangs up before the
         end, ProviderTimeoutError when it falls silent."""
-        while True:
-            try:
-                chunk = await self._response.body_reader.read_chunk()
-            except PyreqwestError as error:
-                raise _named(error) from None
-            if chunk is None:
-                return
-            yield bytes(chunk)
+        if self._begun is None:
+            return
+        yield self._begun
+        if not self._whole:
+            async for chunk in self._read():
+                yield chunk
 
     async def body(self) -> bytes:
         """The whole of it; raises as `chunks` does."""
         return b"".join([chunk async for chunk in self.chunks()])
 
-
-class Upstream:
-    def __init__(self, settings: Settings) -> None:
-        self._base = settings.provider_url.rstrip("/")
-        self._key = settings.provider_key
-        self._client = _client(settings, self._base)
-
     async def close(self) -> None:
-        await self._client.close()
+        end, self._end = self._end, _nothing
+        await end()
 
-    @asynccontextmanager
-    async def post(
-        self, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> AsyncIterator[UpstreamResponse]:
-        """`path` below the provider's /v1, `headers` the client's by lower-case name.
+    async def _read(self) -> AsyncGenerator[bytes, None]:
+        while (chunk := await self._chunk()) is not None:
+            yield chunk
 
-        Leaving the block early hangs up. Raises ProviderUnavailableError, ProviderTimeoutError.
-        """
-        request = (
-            self._client.post(self._base + path)
-            .headers(request_headers(headers, self._key))
-            .body_bytes(body)
-            .streamed_read_buffer_limit(0)  # or the first bytes wait for a full buffer
-            .build_streamed()
-        )
+    async def _chunk(self) -> bytes | None:
         try:
-            response = await request.__aenter__()
+            chunk = await self._response.body_reader.read_chunk()
         except PyreqwestError as error:
             raise _named(error) from None
+        return None if chunk is None else bytes(chunk)
+
+
+class Upstream:
+    """One provider."""
+
+    def __init__(self, provider: Provider, settings: Settings) -> None:
+        self._base = provider.base_url
+        self._key = provider.key
+        self._connector = Connector(provider, settings)
+
+    async def close(self) -> None:
+        await self._connector.close()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        key: str | None = None,
+    ) -> UpstreamResponse:
+        """`path` below the provider's /v1, `headers` the client's by lower-case name, `key` the
+        caller's own instead of the stored one. The response has begun; whoever gets it closes it.
+
+        Raises ProviderUnavailableError, ProviderTimeoutError, ProviderAddressError.
+        """
+        sent = request_headers(headers, key or self._key)
+        if body is None:
+            del sent["content-type"]
         try:
-            yield UpstreamResponse(response)
-        finally:
-            await request.__aexit__(None, None, None)
+            return await self._send(method, path, body, sent)
+        except _ElsewhereError:
+            # Nobody was reached, so nothing was sent.
+            try:
+                return await self._send(method, path, body, sent)
+            except _ElsewhereError as error:
+                raise error.reason from None
+
+    async def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> UpstreamResponse:
+        link = await self._connector.acquire()
+        try:
+            building = link.client.request(method, self._base + path).headers(dict(headers))
+            if body is not None:
+                building = building.body_bytes(body)
+            # Without a limit of 0 the first bytes wait for a full buffer.
+            request = building.streamed_read_buffer_limit(0).build_streamed()
+            response = await request.__aenter__()
+        except BaseException as error:
+            elsewhere = isinstance(error, (ConnectError, ConnectTimeoutError)) and (
+                await self._connector.failed(link)
+            )
+            await self._connector.release(link)
+            if not isinstance(error, PyreqwestError):
+                raise
+            if elsewhere:
+                raise _ElsewhereError(_named(error)) from None
+            raise _named(error) from None
+
+        async def end() -> None:
+            try:
+                await request.__aexit__(None, None, None)
+            finally:
+                await self._connector.release(link)
+
+        begun = UpstreamResponse(response, end)
+        try:
+            await begun.begin()
+        except BaseException:
+            await begun.close()
+            raise
+        return begun
+
+
+class _ElsewhereError(Exception):
+    """This address cannot be connected to; the name may have another."""
+
+    def __init__(self, reason: ProviderUnavailableError) -> None:
+        self.reason = reason
+
+
+async def _nothing() -> None:
+    pass
 
 
 def request_headers(headers: Mapping[str, str], key: str) -> dict[str, str]:
@@ -165,31 +253,6 @@ def _readable(headers: HeaderMap) -> list[tuple[str, str]]:
             with suppress(ValueError):
                 pairs += [(name, value) for value in headers.getall(name)]
         return pairs
-
-
-def _client(settings: Settings, base: str) -> Client:
-    builder = (
-        ClientBuilder()
-        .connect_timeout(timedelta(seconds=settings.upstream_connect_timeout))
-        .read_timeout(timedelta(seconds=settings.upstream_idle_timeout))
-        .gzip(False)
-        .brotli(False)
-        .zstd(False)
-        .deflate(False)
-        .follow_redirects(False)
-        .referer(False)
-        .user_agent("ibex")
-    )
-    if _is_loopback(urlsplit(base).hostname or ""):
-        builder = builder.no_proxy()
-    return builder.build()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _named(error: PyreqwestError) -> ProviderUnavailableError:

@@ -1,10 +1,11 @@
 """What IBEX's own request headers ask for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ibex.errors import InvalidRequestError
+from ibex.providers import is_key
 
 _LONGEST = 200  # characters
 
@@ -32,6 +33,8 @@ class Wishes:
     session: str | None  # X-IBEX-Session-ID: the application's id, or ours
     user: str | None  # X-IBEX-User-ID: the application's id
     memory: MemorySwitch
+    # X-IBEX-Provider-Key: the caller's own, for the agent's provider; used once, kept nowhere
+    provider_key: str | None = field(default=None, repr=False)
 
 
 def read_wishes(headers: Mapping[str, str]) -> Wishes:
@@ -48,7 +51,15 @@ def read_wishes(headers: Mapping[str, str]) -> Wishes:
         session=_name(headers, "X-IBEX-Session-ID"),
         user=_name(headers, "X-IBEX-User-ID"),
         memory=memory,
+        provider_key=_provider_key(headers),
     )
+
+
+def _provider_key(headers: Mapping[str, str]) -> str | None:
+    key = headers.get("x-ibex-provider-key", "").strip()
+    if key and not is_key(key):
+        raise InvalidRequestError("X-IBEX-Provider-Key is not a key.")
+    return key or None
 
 
 def _name(headers: Mapping[str, str], header: str) -> str | None:

@@ -13,6 +13,7 @@ from ibex.errors import (
     AuthenticationError,
     PermissionDeniedError,
 )
+from ibex.policy import DEFAULT_PROVIDER, Fallback
 from ibex.rate_limits import NO_LIMITS, Limits
 from ibex.rpc.messages.ibex.v1 import (
     AssembleContextRequest,
@@ -57,6 +58,10 @@ class VerifiedAgent:
     default_model: str | None
     allowed_models: frozenset[str]  # empty: all
     limits: Limits = NO_LIMITS
+    provider: str = DEFAULT_PROVIDER
+    fallbacks: tuple[Fallback, ...] = ()
+    retries: int = 0
+    first_byte_timeout: float | None = None  # seconds; None: the deployment's
 
 
 def open_channel(target: str) -> grpc.aio.Channel:
@@ -125,6 +130,10 @@ class AuthClient:
             default_model=answer.default_model or None,
             allowed_models=frozenset(answer.allowed_models),
             limits=_limits(answer.limits),
+            provider=answer.provider or DEFAULT_PROVIDER,
+            fallbacks=tuple(Fallback(one.provider, one.model) for one in answer.fallbacks),
+            retries=answer.retries,
+            first_byte_timeout=answer.first_byte_timeout or None,
         )
 
 

@@ -1,7 +1,7 @@
 """Organizations, agents, users, tokens and directives in PostgreSQL."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,7 @@ from ibex.errors import (
     PermissionDeniedError,
 )
 from ibex.ids import new_id, parse_id
+from ibex.policy import AgentPolicy, Fallback, check_policy, policy_document, policy_of
 from ibex.rate_limits import NO_LIMITS, Limits
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
@@ -31,8 +32,7 @@ class Agent:
     name: str
     status: str
     memory_token_budget: int | None
-    default_model: str | None
-    allowed_models: tuple[str, ...]
+    policy: AgentPolicy
     limits: Limits = NO_LIMITS
 
 
@@ -86,11 +86,20 @@ class IdentityStore:
         default_model: str | None = None,
         allowed_models: Sequence[str] = (),
         memory_token_budget: int | None = None,
+        provider: str | None = None,
+        fallbacks: Sequence[Fallback] = (),
+        retries: int = 0,
+        first_byte_timeout: float | None = None,
     ) -> UUID:
         """Raises ConflictError when the name is taken."""
-        policy: dict[str, Any] = {"allowed_models": list(allowed_models)}
-        if default_model:
-            policy["default_model"] = default_model
+        policy = policy_document(
+            default_model=default_model,
+            allowed_models=allowed_models,
+            provider=provider,
+            fallbacks=fallbacks,
+            retries=retries,
+            first_byte_timeout=first_byte_timeout,
+        )
         agent_id = new_id()
         async with self._database.tenant(org_id) as connection:
             try:
@@ -114,16 +123,45 @@ class IdentityStore:
             row = await connection.fetchrow(_SQL["agent"], org_id, parse_id(text), text)
         if row is None:
             raise AgentNotFoundError
-        policy = row["policy"]
         return Agent(
             id=row["id"],
             name=row["name"],
             status=row["status"],
             memory_token_budget=row["memory_token_budget"],
-            default_model=policy.get("default_model"),
-            allowed_models=tuple(policy.get("allowed_models", ())),
-            limits=Limits.of(policy.get("limits")),
+            policy=policy_of(row["policy"]),
+            limits=Limits.of(row["policy"].get("limits")),
         )
+
+    async def change_agent(
+        self,
+        org_id: UUID,
+        agent_id: UUID,
+        columns: Mapping[str, Any],
+        policy: Mapping[str, Any],
+    ) -> None:
+        """Only what is named changes: `columns` among description, status and memory_token_budget;
+        `policy` replaces the members it names, and None takes one away.
+
+        Raises AgentNotFoundError, or InvalidRequestError when the default model would not be among
+        the allowed ones.
+        """
+        async with self._database.tenant(org_id) as connection:
+            row = await connection.fetchrow(_SQL["agent_for_change"], org_id, agent_id)
+            if row is None:
+                raise AgentNotFoundError
+            changed = {**row, **columns}
+            merged = {**row["policy"], **policy}
+            document = {name: value for name, value in merged.items() if value is not None}
+            check_policy(document.get("default_model"), document.get("allowed_models") or ())
+            await connection.execute(
+                _SQL["change_agent"],
+                org_id,
+                agent_id,
+                changed["description"],
+                changed["status"],
+                changed["memory_token_budget"],
+                document,
+            )
 
     async def user(self, org_id: UUID, external_id: str) -> UUID:
         """The id of the application's user, made when it is new."""

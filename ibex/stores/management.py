@@ -17,6 +17,7 @@ from ibex.errors import (
     SessionNotFoundError,
 )
 from ibex.ids import parse_id
+from ibex.policy import AgentPolicy, policy_of
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
 
@@ -30,8 +31,7 @@ class AgentRecord:
     name: str
     description: str
     status: str
-    default_model: str | None
-    allowed_models: tuple[str, ...]
+    policy: AgentPolicy
     memory_token_budget: int | None
     directive_version: int  # 0: it has none
     memories: int  # active and valid now
@@ -335,9 +335,4 @@ class ManagementStore:
 
 def _agent(row: Mapping[str, Any]) -> AgentRecord:
     columns = dict(row)
-    policy = columns.pop("policy")
-    return AgentRecord(
-        **columns,
-        default_model=policy.get("default_model"),
-        allowed_models=tuple(policy.get("allowed_models", ())),
-    )
+    return AgentRecord(policy=policy_of(columns.pop("policy")), **columns)

@@ -57,6 +57,7 @@ def proxy_settings(settings: Settings, upstream: ScriptedUpstream) -> Settings:
             "assembly_timeout_ms": 5_000.0,
             "retrieval_deadline_ms": 1_000.0,
             "max_body_bytes": 100_000,
+            "provider_circuit_failures": 1_000,
         }
     )
 

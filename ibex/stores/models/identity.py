@@ -65,7 +65,7 @@ class Agent(Base):
     name: Mapped[str]
     description: Mapped[str] = mapped_column(server_default="")
     status: Mapped[str] = mapped_column(server_default="active")
-    # {"default_model": str, "allowed_models": [str]}; an empty policy allows every model
+    # What ibex.policy reads; an empty policy allows every model
     # {"limits": {"requests": int, "tokens": int}} a minute
     policy: Mapped[Json]
     memory_token_budget: Mapped[int | None]

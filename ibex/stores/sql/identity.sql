@@ -24,6 +24,16 @@ WHERE org_id = $1 AND (id = $2 OR name = $3)
 ORDER BY (id = $2) DESC NULLS LAST
 LIMIT 1;
 
+-- name: agent_for_change
+SELECT description, status, policy, memory_token_budget
+FROM ibex_core.agents WHERE org_id = $1 AND id = $2
+FOR UPDATE;
+
+-- name: change_agent
+UPDATE ibex_core.agents
+SET description = $3, status = $4, memory_token_budget = $5, policy = $6, updated_at = now()
+WHERE org_id = $1 AND id = $2;
+
 -- name: add_user
 -- The user's row, made when the application first names it.
 INSERT INTO ibex_core.users (org_id, id, external_id) VALUES ($1, $2, $3)

@@ -8,6 +8,7 @@ __all__ = (
     "AssembleContextResponse",
     "Decision",
     "DroppedMemory",
+    "Fallback",
     "InjectedMemory",
     "Insertion",
     "Message",
@@ -172,6 +173,16 @@ class DroppedMemory(betterproto2.Message):
 
 
 default_message_pool.register_message("ibex.v1", "DroppedMemory", DroppedMemory)
+
+
+@dataclass(eq=False, repr=False)
+class Fallback(betterproto2.Message):
+    provider: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    model: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("ibex.v1", "Fallback", Fallback)
 
 
 @dataclass(eq=False, repr=False)
@@ -373,6 +384,26 @@ class VerifyAgentResponse(betterproto2.Message):
     allowed_models: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
     """
     empty: all
+    """
+
+    provider: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    empty: the deployment's
+    """
+
+    fallbacks: "list[Fallback]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    in this order
+    """
+
+    retries: "int" = betterproto2.field(7, betterproto2.TYPE_UINT32)
+    """
+    further tries at each provider
+    """
+
+    first_byte_timeout: "float" = betterproto2.field(8, betterproto2.TYPE_DOUBLE)
+    """
+    seconds for one try; 0: the deployment's
     """
 
     limits: "RateLimits | None" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, optional=True)

@@ -1,0 +1,133 @@
+"""Sends a request to the first provider of its plan that answers.
+
+Everything here happens before the first byte goes out to the client: a try that failed is repeated
+after a pause, then the next target is asked, and a provider whose circuit is open is passed over.
+When nothing is left the client gets the first failure as it was: the provider's own status,
+retry-after and body, or an error of ours when there was no answer.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from hotpath.proxy.policy import Plan, Target
+from hotpath.proxy.providers.circuit import AWAY, Circuit, State
+from hotpath.proxy.providers.retrying import TRY_AGAIN, asked_pause, pause_before
+from hotpath.proxy.upstream import Upstream, UpstreamResponse
+from ibex.errors import (
+    ProviderAddressError,
+    ProviderPausedError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    UnknownProviderError,
+)
+from ibex.providers import Provider
+from ibex.settings import Settings
+
+_LASTING: Final = (ProviderPausedError, ProviderAddressError, UnknownProviderError)
+Failure = UpstreamResponse | ProviderUnavailableError
+
+
+@dataclass(frozen=True)
+class Call:
+    method: str
+    path: str  # below the provider's /v1
+    headers: Mapping[str, str] = field(repr=False)  # the client's, by lower-case name
+    body: Callable[[str | None], bytes] | None = None  # for a target's model; None: it has none
+
+
+class Providers:
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        settings: Settings,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`chance` gives numbers in [0, 1) that spread the pauses."""
+        self._upstreams = {name: Upstream(one, settings) for name, one in providers.items()}
+        self._circuits = {
+            name: Circuit(settings.provider_circuit_failures, settings.provider_circuit_pause)
+            for name in providers
+        }
+        self._chance = chance
+
+    async def close(self) -> None:
+        async with AsyncExitStack() as stack:
+            for upstream in self._upstreams.values():
+                stack.push_async_callback(upstream.close)
+
+    def serving(self) -> Mapping[str, bool]:
+        """By name: whether it is asked, or left alone because it failed too often."""
+        return {name: circuit.state is not State.OPEN for name, circuit in self._circuits.items()}
+
+    @asynccontextmanager
+    async def open(self, plan: Plan, call: Call) -> AsyncIterator[UpstreamResponse]:
+        """The answer, begun: a stream's first bytes or the whole of anything else are there.
+        Leaving the block early hangs up. Raises ProviderUnavailableError."""
+        response = await self._ask(plan, call)
+        try:
+            yield response
+        finally:
+            await response.close()
+
+    async def _ask(self, plan: Plan, call: Call) -> UpstreamResponse:
+        first: Failure | None = None
+        for target in plan.targets:
+            for attempt in range(plan.retries + 1):
+                outcome = await self._try(target, plan, call)
+                if isinstance(outcome, UpstreamResponse) and outcome.status not in TRY_AGAIN:
+                    return outcome
+                if first is None or isinstance(first, ProviderPausedError):
+                    first = outcome
+                pause = self._pause(attempt, outcome)
+                if pause is None or attempt == plan.retries:
+                    break
+                await asyncio.sleep(pause)
+        if isinstance(first, UpstreamResponse):
+            return first
+        raise first or ProviderUnavailableError
+
+    async def _try(self, target: Target, plan: Plan, call: Call) -> Failure:
+        """A response of any status, or why there is none."""
+        upstream, circuit = (
+            self._upstreams.get(target.provider),
+            self._circuits.get(target.provider),
+        )
+        if upstream is None or circuit is None:
+            return UnknownProviderError()
+        if not circuit.admit():
+            return ProviderPausedError(circuit.left)
+        body = None if call.body is None else call.body(target.model)
+        try:
+            async with asyncio.timeout(plan.first_byte_timeout):
+                response = await upstream.send(call.method, call.path, body, call.headers, plan.key)
+        except ProviderAddressError as error:
+            circuit.undecided()
+            return error
+        except ProviderUnavailableError as error:
+            circuit.failed()
+            return error
+        except TimeoutError:
+            circuit.failed()
+            return ProviderTimeoutError()
+        except BaseException:
+            circuit.undecided()
+            raise
+        if response.status in AWAY:
+            circuit.failed()
+        else:
+            circuit.succeeded()
+        response.provider, response.model = target.provider, target.model
+        return response
+
+    def _pause(self, attempt: int, failure: Failure) -> float | None:
+        if isinstance(failure, _LASTING):
+            return None
+        asked = None
+        if isinstance(failure, UpstreamResponse):
+            asked = asked_pause(failure.headers, datetime.now(UTC))
+        return pause_before(attempt, asked, self._chance())
