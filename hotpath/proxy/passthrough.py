@@ -88,8 +88,9 @@ class PassThrough:
 async def _whole(exchange: Exchange, response: UpstreamResponse) -> None:
     body = await response.body()
     if response.succeeded:
-        exchange.facts.answer_bytes = len(_text_of(body))
         _note(exchange, read_completion(body), complete=True)
+        if exchange.facts.prompt_tokens is None:
+            exchange.facts.answer_bytes = len(_text_of(body).encode())
     else:
         exchange.facts.error = f"provider_status_{response.status}"
     headers = [*response.headers, (b"content-length", str(len(body)).encode())]

@@ -9,12 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import suppress
 from typing import Final
 
-from pyreqwest.exceptions import (
-    ConnectError,
-    ConnectTimeoutError,
-    PyreqwestError,
-    RequestTimeoutError,
-)
+from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
 from pyreqwest.http import HeaderMap
 from pyreqwest.response import Response
 
@@ -176,9 +171,7 @@ class Upstream:
             request = building.streamed_read_buffer_limit(0).build_streamed()
             response = await request.__aenter__()
         except BaseException as error:
-            elsewhere = isinstance(error, (ConnectError, ConnectTimeoutError)) and (
-                await self._connector.failed(link)
-            )
+            elsewhere = _unreached(error) and await self._connector.failed(link)
             await self._connector.release(link)
             if not isinstance(error, PyreqwestError):
                 raise
@@ -253,6 +246,14 @@ def _readable(headers: HeaderMap) -> list[tuple[str, str]]:
             with suppress(ValueError):
                 pairs += [(name, value) for value in headers.getall(name)]
         return pairs
+
+
+def _unreached(error: BaseException) -> bool:
+    """There was no connection yet, so nothing was sent. Its type does not tell: a connection that
+    is lost while an answer is waited for is a ConnectError too."""
+    return isinstance(error, DetailedPyreqwestError) and any(
+        cause["message"] == "client error (Connect)" for cause in error.details["causes"] or ()
+    )
 
 
 def _named(error: PyreqwestError) -> ProviderUnavailableError:

@@ -16,6 +16,7 @@ from ibex.errors import (
     PermissionDeniedError,
 )
 from ibex.ids import new_id
+from ibex.policy import Fallback
 from ibex.rpc import AuthClient
 from ibex.rpc.clients import open_channel
 from ibex.settings import Settings
@@ -74,10 +75,24 @@ async def test_an_agent_is_found_by_id_and_name_in_its_organization_only(
         agent = await auth.verify_agent(org_id, name)
         assert (agent.id, agent.name, agent.default_model) == (agent_id, "helper", "gpt-4o")
         assert agent.allowed_models == {"gpt-4o", "gpt-4o-mini"}
+        assert (agent.provider, agent.fallbacks) == ("default", ())
+        assert (agent.retries, agent.first_byte_timeout) == (0, None)
     other = await identity.create_organization(f"other-{new_id()}")
     for org, name in ((org_id, "nobody"), (org_id, str(new_id())), (other, str(agent_id))):
         with pytest.raises(AgentNotFoundError):
             await auth.verify_agent(org, name)
+
+
+async def test_an_agents_policy_reaches_whoever_asks(
+    auth: AuthClient, identity: IdentityStore, org_id: UUID
+) -> None:
+    fallbacks = (Fallback("second", "b"), Fallback("default", "c"))
+    await identity.create_agent(
+        org_id, "x", provider="main", fallbacks=fallbacks, retries=2, first_byte_timeout=1.5
+    )
+    agent = await auth.verify_agent(org_id, "x")
+    assert (agent.provider, agent.fallbacks) == ("main", fallbacks)
+    assert (agent.retries, agent.first_byte_timeout) == (2, 1.5)
 
 
 async def test_a_suspended_agent_is_denied(

@@ -47,6 +47,7 @@ async def test_a_missing_scope_is_403(
         ("read", "GET", f"/agents/{agent_id}", None),
         ("write", "POST", "/agents", {"name": "x"}),
         ("write", "PUT", "/agents/assistant/directive", {"content": "x"}),
+        ("write", "PATCH", "/agents/assistant", {"retries": 1}),
         ("write", "POST", "/tokens", {"name": "x", "scopes": ["read"]}),
         ("write", "DELETE", f"/tokens/{new_id()}", None),
         ("content", "GET", "/agents/assistant/memories?q=secret", None),
@@ -118,5 +119,6 @@ async def test_a_token_bound_to_an_agent_sees_that_agent_only(
         assert (await bound.call(method, path, body)).status == 404, path
     new_token = {"name": "free", "scopes": ["read"]}
     assert (await bound.call("POST", "/agents", {"name": "third"})).status == 403
+    assert (await bound.call("PATCH", "/agents/assistant", {"retries": 1})).status == 403
     assert (await bound.call("POST", "/tokens", new_token)).status == 403
     assert (await bound.call("GET", "/tokens")).status == 403

@@ -1,4 +1,6 @@
+import asyncio
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import redis.asyncio
@@ -139,3 +141,73 @@ async def test_agents_are_made_with_a_policy(api: Api) -> None:
         {"name": "x", "default_model": "m3", "allowed_models": ["m1"]},
     ):
         assert (await api.call("POST", "/agents", wrong)).status == 400, wrong
+
+
+async def test_an_agent_is_changed_in_what_is_named_and_everybody_is_told(
+    api: Api, redis_client: redis.asyncio.Redis, org_id: UUID
+) -> None:
+    policy = {
+        "default_model": "m1",
+        "allowed_models": ["m1", "m2"],
+        "provider": "second",
+        "fallbacks": [{"provider": "default", "model": "m3"}],
+        "retries": 2,
+        "first_byte_timeout": 1.5,
+    }
+    made = (await api.call("POST", "/agents", {"name": "billing", **policy})).body
+    assert {name: made[name] for name in policy} == policy
+    async with redis_client.pubsub() as channel:
+        await channel.subscribe(keys.INVALIDATIONS)
+        await channel.get_message(timeout=2.0)
+        changes: list[dict[str, Any]] = [
+            {"retries": 0, "provider": None, "fallbacks": []},
+            {"memory_token_budget": 100, "description": "Bills."},
+            {"memory_token_budget": None},
+            {"status": "suspended"},
+            {"status": "active", "default_model": "m2"},
+        ]
+        for change in changes:
+            answer = await api.call("PATCH", "/agents/billing", change)
+            expected = {**change, **({"provider": "default"} if "provider" in change else {})}
+            assert answer.status == 200
+            before, made = made, answer.body
+            assert made == {**before, **expected, "updated_at": made["updated_at"]}
+            assert made["updated_at"] > before["updated_at"]
+            assert await api.get("/agents/billing") == made
+            message = await channel.get_message(timeout=2.0)
+            assert message["data"].decode() == f"agent:{org_id}:{made['id']}"
+            if "memory_token_budget" in change:
+                message = await channel.get_message(timeout=2.0)
+                assert message["data"].decode() == f"directive:{org_id}:{made['id']}"
+    for wrong in (
+        {"status": "archived"},
+        {"name": "other"},
+        {"retries": 6},
+        {"retries": None},
+        {"default_model": "m3"},
+        {"allowed_models": ["m1"]},
+        {"fallbacks": [{"provider": "default"}]},
+        {"fallbacks": [{"provider": "https://evil.test", "model": "m"}]},
+        {"fallbacks": [{"provider": "a", "model": "m"}] * 6},
+        {"first_byte_timeout": 0},
+    ):
+        answer = await api.call("PATCH", "/agents/billing", wrong)
+        assert answer.status == 400, wrong
+    assert await api.get("/agents/billing") == made
+    assert (await api.call("PATCH", "/agents/nobody", {})).status == 404
+
+
+async def test_changes_of_different_members_do_not_undo_each_other(
+    api: Api, agent_id: UUID
+) -> None:
+    changes: list[dict[str, Any]] = [
+        {"retries": 3},
+        {"default_model": "m"},
+        {"allowed_models": ["m"]},
+        {"description": "x"},
+        {"memory_token_budget": 7},
+    ]
+    await asyncio.gather(*(api.call("PATCH", "/agents/assistant", one) for one in changes))
+    agent = await api.get("/agents/assistant")
+    for change in changes:
+        assert agent == agent | change
