@@ -118,7 +118,11 @@ def _text_of(body: bytes) -> str:
     except orjson.JSONDecodeError:
         return ""
     choices = value.get("choices") if isinstance(value, dict) else None
-    texts = [one.get("text") for one in (choices if isinstance(choices, list) else ()) if isinstance(one, dict)]
+    texts = [
+        one.get("text")
+        for one in (choices if isinstance(choices, list) else ())
+        if isinstance(one, dict)
+    ]
     return "".join(text for text in texts if isinstance(text, str))
 
 

@@ -18,9 +18,11 @@ from hotpath.proxy.providers import connector
 from ibex.ids import new_id
 from ibex.policy import Fallback
 from ibex.providers import ProviderSettings
+from ibex.rate_limits import Limits
 from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.invalidation import Invalidations
+from ibex.stores.limits import LimitStore
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
 from tests.conftest import free_port
@@ -593,6 +595,25 @@ async def test_what_passes_through_is_held_to_token_agent_and_policy(
     assert (reply.status, len(second.arrived)) == (500, 1)
     proxy.token = "x"
     assert (await proxy.call("GET", "/v1/models", headers=agent)).status == 401
+
+
+async def test_what_passes_through_counts_for_the_limits(
+    proxy: ProxyClient, agents: Agents, database: Database, org_id: UUID
+) -> None:
+    body = orjson.dumps({"model": "m", "prompt": "x", "input": "x"})
+    for method, path in (
+        ("POST", "/v1/embeddings"),
+        ("POST", "/v1/completions"),
+        ("GET", "/v1/models"),
+    ):
+        agent = await agents.named()
+        await LimitStore(database).set_agent(
+            org_id, UUID(agent["x-ibex-agent-id"]), Limits(requests=1)
+        )
+        sent = body if method == "POST" else b""
+        assert (await proxy.call(method, path, sent, headers=agent)).status == 200
+        reply = await proxy.call(method, path, sent, headers=agent)
+        assert (reply.status, reply.code) == (429, "rate_limit_exceeded")
 
 
 async def test_a_models_address_leads_to_models_only(

@@ -271,7 +271,10 @@ async def test_a_store_keeps_the_rest_of_a_policy(
     await limits.set_agent(org_id, agent_id, Limits())
     after = await identity.agent(org_id, agent_id)
     assert after == replace(before, limits=Limits())
-    assert after.allowed_models == ("a",)
+    assert after.policy.allowed_models == {"a"}
+    await limits.set_agent(org_id, agent_id, Limits(requests=5))
+    await identity.change_agent(org_id, agent_id, {}, {"retries": 1})
+    assert (await identity.agent(org_id, agent_id)).limits == Limits(requests=5)
 
 
 async def test_an_organization_sets_nothing_of_anothers(

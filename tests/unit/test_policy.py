@@ -15,7 +15,13 @@ FALLBACKS = (Fallback("second", "b"), Fallback("default", "c"))
 
 def agent(*allowed: str, provider: str = "default", retries: int = 0) -> VerifiedAgent:
     return VerifiedAgent(
-        new_id(), "a", None, frozenset(allowed), provider, FALLBACKS, retries=retries
+        new_id(),
+        "a",
+        None,
+        frozenset(allowed),
+        provider=provider,
+        fallbacks=FALLBACKS,
+        retries=retries,
     )
 
 
