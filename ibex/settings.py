@@ -141,6 +141,12 @@ class Settings(BaseSettings):
 
     # --- pipeline ---
     embedding_model: str = Field("all-MiniLM-L6-v2", description="Model of the embedder.")
+    embedding_models: dict[str, Path] = Field(
+        {}, description='More models of 384 dimensions, JSON: {"my-model": "/its/folder"}.'
+    )
+    embedding_backend: Literal["auto", "onnx", "torch"] = Field(
+        "auto", description="Runs the model; auto: torch where it has a GPU, else onnx."
+    )
     sensor_interval: int = Field(5, ge=1, description="Tick of the session sensor, s.")
     sessions_per_run: int = Field(200, ge=1, description="Sessions one run claims at most.")
     sessions_bucket: str = Field("ibex-sessions", description="Bucket of the session archives.")

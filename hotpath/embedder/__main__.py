@@ -1,17 +1,13 @@
 """`python -m hotpath.embedder`: the embedding service on IBEX_EMBEDDER_PORT."""
 
-from hotpath.embedder.model import MODEL_NAME
+from hotpath.embedder.model import chosen_model
 from hotpath.embedder.service import EmbedderService
-from ibex.errors import ConfigurationError
 from ibex.serving import http_server, run_process
 from ibex.settings import Settings
 
 
 def main(settings: Settings) -> int:
-    if settings.embedding_model != MODEL_NAME:
-        raise ConfigurationError(
-            f"IBEX_EMBEDDING_MODEL is {settings.embedding_model!r}; the embedder has {MODEL_NAME}."
-        )
+    chosen_model(settings)  # a wrong name stops the start
     failed = False
 
     def give_up() -> None:

@@ -7,12 +7,12 @@ go before large ones (the pipeline) and never with them; every fourth batch is a
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
-from hotpath.embedder.model import Embedding
+from hotpath.embedder.model import Embedding, Encode
 from ibex.errors import EmbedderUnavailableError
 
 QUEUE_LIMIT: Final = 4096  # texts waiting
@@ -20,8 +20,6 @@ _BATCH_TEXTS: Final = 32
 _BATCH_CHARACTERS: Final = 1024  # texts times the longest of them; about 256 tokens
 _SMALL_REQUEST: Final = 8  # texts
 _FAIR_SHARE: Final = 4  # of so many batches one is a large request's
-
-Encode = Callable[[list[str]], list[Embedding]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +53,9 @@ class Batcher:
             )
         loop = asyncio.get_running_loop()
         waiting = [Waiting(text, loop.create_future()) for text in texts]
-        (self._small if len(texts) <= _SMALL_REQUEST else self._large).extend(waiting)
+        lane = self._small if len(texts) <= _SMALL_REQUEST else self._large
+        # Texts of one length share a batch, where nothing is spent on padding.
+        lane.extend(sorted(waiting, key=lambda one: len(one.text)))
         if self._running is None or self._running.done():
             self._running = loop.create_task(self._run())
         # When the caller leaves, gather cancels what is waiting, and no batch takes it.

