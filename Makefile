@@ -1,7 +1,7 @@
 # The front door: `make help`. CI calls these targets and nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath soak lock clean
+.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-embed soak lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,6 +64,9 @@ db-check: setup  ## Fail when the models and the database differ
 
 e2e-smoke-p3: setup  ## End to end: a fact is learned, stored and injected; ends with one JSON line
 	@$(BIN)/ibex smoke
+
+bench-embed: setup  ## The embedding service against PyTorch (ARGS="--data locomo.json" adds recall)
+	@$(BIN)/python -m bench.embed $(ARGS)
 
 bench-hotpath: setup  ## What the proxy adds, memory off and on (ARGS="--peer NAME=URL", --quick, …)
 	@$(BIN)/python -m bench.hotpath $(ARGS)
