@@ -14,7 +14,9 @@ COPY orchestration orchestration
 COPY api api
 COPY dashboard dashboard
 COPY migrations migrations
-RUN uv pip install --no-cache --python /opt/venv/bin/python --no-deps --editable .
+RUN uv pip install --no-cache --python /opt/venv/bin/python --no-deps --editable . \
+ # The embedding model as ONNX, so that no container has to export it.
+ && IBEX_HOME=/tmp/ibex /opt/venv/bin/python -m hotpath.embedder.export
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --create-home ibex \
