@@ -20,8 +20,8 @@ from ibex.settings import Settings
 _PROJECT = Path(ibex.__file__).parents[1]
 _BIN = Path(sys.executable).parent
 _HEARTBEAT = 90.0  # seconds; Dagster's daemons write one every 30 s
-# A service is ready when what it needs is ready too, and an embedder that has to use PyTorch takes up
-# to a minute on a busy machine. One that ends is noticed at once, whatever this says.
+# A service is ready when what it needs is ready too, and an embedder that has to use PyTorch takes
+# up to a minute on a busy machine. One that ends is noticed at once, whatever this says.
 _PATIENCE = 300.0  # seconds
 
 
