@@ -127,6 +127,9 @@ class Settings(BaseSettings):
 
     # --- assembly ---
     retrieval_deadline_ms: float = Field(40.0, gt=0, description="Directive, hot and cold, ms.")
+    index_max_bytes: int = Field(
+        512 * 2**20, ge=0, description="Agents' memories held in the assembler, bytes; 0: none."
+    )
     memory_token_budget: int = Field(2000, ge=0, description="Memory tokens of one session.")
     pinned_memory_share: float = Field(
         0.6, gt=0, le=1, description="Share of them that a session may start with."

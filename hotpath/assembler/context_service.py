@@ -19,7 +19,7 @@ from hotpath.assembler.statuses import Call, Handler, abort, required_id
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
 from ibex.memory import scoring, tokens
-from ibex.memory.model import Candidate, ScoredMemory
+from ibex.memory.model import Candidate, ScoredMemory, ScoreParts
 from ibex.memory.packing import RELEVANCE_FLOOR
 from ibex.memory.pinning import Decision, Spoken, Terms, compose, remembered
 from ibex.memory.recall import Recall, Recalled, Said, cosines, question_of
@@ -177,18 +177,19 @@ def score(
     candidates: Sequence[Candidate], recalled: Recalled, model: str, now: datetime
 ) -> list[ScoredMemory]:
     """Every candidate with its score and what its line costs."""
-    near = (
-        [None] * len(candidates)
-        if recalled.vector is None
-        else cosines(candidates, recalled.vector).tolist()
+    scored = scoring.score_all(
+        candidates,
+        cosines=None if recalled.vector is None else cosines(candidates, recalled.vector),
+        lexical=None
+        if "cold" in recalled.degraded
+        else [None if one.origin == "pinned" else one.lexical for one in candidates],
+        now=now,
     )
-    searched = "cold" not in recalled.degraded
-    scored = []
-    for candidate, cosine in zip(candidates, near, strict=True):
-        known = searched and candidate.origin != "pinned"
-        parts = scoring.score_parts(
-            candidate, cosine=cosine, lexical=candidate.lexical if known else None, now=now
+    return [
+        ScoredMemory(
+            candidate, ScoreParts(*parts), score, tokens.count(line(candidate) + "\n", model)
         )
-        cost = tokens.count(line(candidate) + "\n", model)
-        scored.append(ScoredMemory(candidate, parts, scoring.composite(parts), cost))
-    return scored
+        for candidate, parts, score in zip(
+            candidates, scored.parts.tolist(), scored.scores.tolist(), strict=True
+        )
+    ]

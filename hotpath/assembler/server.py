@@ -26,6 +26,7 @@ from ibex.settings import Settings
 from ibex.stores.directives import DirectiveCache
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
+from ibex.stores.index_cache import IndexCache
 from ibex.stores.injections import InjectionLog
 from ibex.stores.memories import MemoryReader
 from ibex.stores.postgres import Database
@@ -60,11 +61,14 @@ async def running(settings: Settings) -> AsyncIterator[None]:
         stack.push_async_callback(cache.aclose)
         embedder = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT)
         stack.push_async_callback(embedder.close)
+        indexes = IndexCache(database, max_bytes=settings.index_max_bytes)
+        stack.push_async_callback(indexes.close)
         recall = Recall(
             DirectiveCache(cache, database),
             HotCache(cache, database),
             MemoryReader(database),
             embedder,
+            indexes=indexes,
             deadline=deadline,
         )
         stack.push_async_callback(recall.close)

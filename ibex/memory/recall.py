@@ -19,7 +19,8 @@ import numpy.typing as npt
 from ibex.errors import IbexError
 from ibex.memory.model import Candidate, Vector
 from ibex.stores.directives import Briefing, DirectiveCache
-from ibex.stores.hot import HotCache
+from ibex.stores.hot import HotCache, HotList
+from ibex.stores.index_cache import IndexCache, Indexed
 from ibex.stores.memories import MemoryReader
 
 T = TypeVar("T")
@@ -74,12 +75,14 @@ class Recall:
         memories: MemoryReader,
         embedder: Embeds,
         *,
+        indexes: IndexCache,
         deadline: float,
     ) -> None:
         """`deadline` in seconds, for each `fetch`."""
         self._directives = directives
         self._hot = hot
         self._memories = memories
+        self._indexes = indexes
         self._embedder = embedder
         self._deadline = deadline
         self._unfinished: set[asyncio.Task[Any]] = set()
@@ -91,8 +94,9 @@ class Recall:
         """Never raises for a part that does not answer; see `Recalled.degraded`."""
         embed: _Part[Vector | None] = _Part("embed", self._vector(question))
         directive = _Part("directive", self._directives.read(org_id, agent_id))
-        hot = _Part("hot", self._hot.lookup(org_id, agent_id, user_id))
-        cold = _Part("cold", self._search(embed, org_id, agent_id, user_id, question))
+        index = self._indexes.current(org_id, agent_id)
+        hot = _Part("hot", self._listed(index, org_id, agent_id, user_id))
+        cold = _Part("cold", self._search(index, embed, org_id, agent_id, user_id, question))
         running: tuple[_Part[Any], ...] = (directive, hot, cold, embed)
         try:
             await asyncio.wait({part.task for part in running}, timeout=self._deadline)
@@ -122,8 +126,16 @@ class Recall:
         vector: Vector = (await self._embedder.embed([question]))[0]
         return vector
 
+    async def _listed(
+        self, index: Indexed | None, org_id: UUID, agent_id: UUID, user_id: UUID | None
+    ) -> HotList:
+        if index is None or index.late:
+            return await self._hot.lookup(org_id, agent_id, user_id)
+        return HotList(await index.hot(user_id), missing=())
+
     async def _search(
         self,
+        index: Indexed | None,
         embed: "_Part[Vector | None]",
         org_id: UUID,
         agent_id: UUID,
@@ -133,7 +145,8 @@ class Recall:
         if not question:
             return []
         await asyncio.wait({embed.task}, timeout=self._deadline * EMBED_SHARE)
-        return await self._memories.search(org_id, agent_id, user_id, question, embed.outcome())
+        memories = index or self._memories
+        return await memories.search(org_id, agent_id, user_id, question, embed.outcome())
 
     def _rebuild(self, org_id: UUID, agent_id: UUID, user_id: UUID | None) -> None:
         """Fill a hot list that Redis has lost; one task a list, however many requests miss it."""

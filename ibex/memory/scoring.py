@@ -14,10 +14,14 @@ pushes what was said last year out of the first ten (recall@10 .62 instead of .8
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from ibex.memory.model import Candidate, Category, ScoreParts
 
@@ -35,6 +39,12 @@ COSINE_ZERO: Final = 0.10
 COSINE_ONE: Final = 0.80
 
 _SECONDS_A_DAY = 86_400.0
+#: The place of a category in columns of numbers.
+CATEGORY_NUMBER: Final = MappingProxyType({one: number for number, one in enumerate(Category)})
+_HALF_LIVES = np.array([HALF_LIFE_DAYS[category] for category in Category])
+_WEIGHTS = np.array(astuple(WEIGHTS))
+
+Numbers = npt.NDArray[np.float64]
 
 
 def composite(parts: ScoreParts) -> float:
@@ -87,6 +97,99 @@ def recency(category: Category, valid_from: datetime, now: datetime) -> float:
 
 def access_frequency(accesses: int) -> float:
     return _clip(math.log1p(max(0, accesses)) / math.log1p(ACCESSES_FOR_ONE))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Of n memories at once; the same numbers as `score_parts` and `composite` of each."""
+
+    parts: Numbers  # shape (n, 5), columns as in `ScoreParts`
+    scores: Numbers  # shape (n,)
+
+
+def score_all(
+    candidates: Sequence[Candidate],
+    *,
+    cosines: npt.NDArray[np.floating] | None,
+    lexical: Sequence[float | None] | None,
+    now: datetime,
+) -> Scored:
+    """`cosines` of shape (n,) and `lexical`, n of them, with the query; None: not known."""
+    parts = np.zeros((len(candidates), 5))
+    if candidates:
+        columns = [
+            (
+                CATEGORY_NUMBER[one.category],
+                one.valid_from.timestamp(),
+                one.usefulness,
+                one.confidence,
+                one.access_count,
+            )
+            for one in candidates
+        ]
+        category, valid_from, usefulness, confidence, accesses = np.array(columns, np.float64).T
+        parts[:, 0] = _relevances(cosines, lexical, len(candidates))
+        _fill_static(
+            parts,
+            category.astype(np.int8),
+            valid_from,
+            usefulness,
+            confidence,
+            accesses,
+            now.timestamp(),
+        )
+    return Scored(parts, _clipped(parts @ _WEIGHTS))
+
+
+def static_scores(
+    category: npt.NDArray[np.int8],
+    valid_from: Numbers,
+    usefulness: Numbers,
+    confidence: Numbers,
+    access_count: npt.NDArray[np.integer],
+    now: float,
+) -> Numbers:
+    """`static_score` of each of n memories, from columns of shape (n,). Times in seconds since
+    1970, categories by `CATEGORY_NUMBER`."""
+    parts = np.zeros((len(category), 5))
+    _fill_static(parts, category, valid_from, usefulness, confidence, access_count, now)
+    return _clipped(parts @ _WEIGHTS)
+
+
+def _fill_static(
+    parts: Numbers,
+    category: npt.NDArray[np.int8],
+    valid_from: Numbers,
+    usefulness: Numbers,
+    confidence: Numbers,
+    access_count: npt.NDArray[np.integer] | Numbers,
+    now: float,
+) -> None:
+    age = np.maximum(0.0, now - valid_from) / _SECONDS_A_DAY
+    parts[:, 1] = _clipped(0.5 ** (age / _HALF_LIVES[category]))
+    parts[:, 2] = _clipped(usefulness)
+    parts[:, 3] = _clipped(confidence)
+    accesses = np.log1p(np.maximum(0, access_count))
+    parts[:, 4] = _clipped(accesses / math.log1p(ACCESSES_FOR_ONE))
+
+
+def _relevances(
+    cosines: npt.NDArray[np.floating] | None, lexical: Sequence[float | None] | None, count: int
+) -> Numbers:
+    total, known = np.zeros(count), np.zeros(count)
+    if cosines is not None:
+        bounded = np.clip(cosines.astype(np.float64), -1.0, 1.0)
+        total += _clipped((bounded - COSINE_ZERO) / (COSINE_ONE - COSINE_ZERO))
+        known += 1
+    if lexical is not None:
+        total += _clipped(np.array([0.0 if one is None else one for one in lexical]))
+        known += np.array([one is not None for one in lexical])
+    return total / np.maximum(known, 1)
+
+
+def _clipped(values: Numbers) -> Numbers:
+    """`_clip` of each."""
+    return np.nan_to_num(np.clip(values, 0.0, 1.0), copy=False, nan=0.0)
 
 
 def _clip(value: float) -> float:

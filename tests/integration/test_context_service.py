@@ -273,7 +273,7 @@ async def test_without_redis_directive_and_search_still_come(
 
 
 async def test_without_postgresql_directive_and_hot_still_come(
-    assembler: Assembler,
+    start: Any,
     identity: IdentityStore,
     database: Database,
     redis_client: redis.asyncio.Redis,
@@ -284,6 +284,7 @@ async def test_without_postgresql_directive_and_hot_still_come(
 ) -> None:
     await identity.set_directive(org_id, agent_id, "Be kind.")
     await HotCache(redis_client, database).refresh(org_id, agent_id)
+    assembler = await start(index_max_bytes=0)
     assert (await assembler.ask()).degraded == []
     await _as_admin(
         settings,

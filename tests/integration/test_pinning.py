@@ -57,6 +57,7 @@ def patient(settings: Settings, upstream: ScriptedUpstream) -> Settings:
             "provider_base_url": upstream.url,
             "assembly_timeout_ms": 20_000.0,
             "retrieval_deadline_ms": 5_000.0,
+            "index_max_bytes": 0,  # a search sees what was learned an instant ago
         }
     )
 

@@ -2,6 +2,7 @@ import math
 from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from ibex.memory.scoring import (
     composite,
     recency,
     relevance,
+    score_all,
     score_parts,
     static_score,
 )
@@ -110,3 +112,48 @@ def test_accesses_count_logarithmically() -> None:
 def test_the_static_score_is_the_composite_without_relevance() -> None:
     memory = candidate(usefulness=0.5, confidence=0.9, access_count=100)
     assert static_score(memory, NOW) == pytest.approx(0.25 + 0.10 + 0.09 + 0.05)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            _numbers, st.none() | _numbers, _numbers, _numbers, st.integers(-5, 2**31 - 1), _times,
+            st.sampled_from(Category),
+        ),
+        max_size=6,
+    ),
+    st.booleans(),
+    st.booleans(),
+)  # fmt: skip
+def test_many_at_once_score_as_each_alone(
+    memories: list[tuple[float, float | None, float, float, int, datetime, Category]],
+    with_cosines: bool,
+    with_words: bool,
+) -> None:
+    candidates = [
+        candidate(
+            usefulness=usefulness,
+            confidence=confidence,
+            access_count=accesses,
+            valid_from=valid_from,
+            category=category,
+        )
+        for _, _, usefulness, confidence, accesses, valid_from, category in memories
+    ]
+    near = np.array([one[0] for one in memories])
+    words = [one[1] for one in memories]
+    scored = score_all(
+        candidates,
+        cosines=near if with_cosines else None,
+        lexical=words if with_words else None,
+        now=NOW,
+    )
+    for number, one in enumerate(candidates):
+        parts = score_parts(
+            one,
+            cosine=memories[number][0] if with_cosines else None,
+            lexical=memories[number][1] if with_words else None,
+            now=NOW,
+        )
+        assert scored.parts[number] == pytest.approx(astuple(parts), abs=1e-9)
+        assert scored.scores[number] == pytest.approx(composite(parts), abs=1e-9)

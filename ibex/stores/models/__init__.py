@@ -27,7 +27,13 @@ from ibex.stores.models.identity import (
     Organization,
     User,
 )
-from ibex.stores.models.memory import Memory, MemoryRelationship, MemoryTag, MemoryVersion
+from ibex.stores.models.memory import (
+    Memory,
+    MemoryChange,
+    MemoryRelationship,
+    MemoryTag,
+    MemoryVersion,
+)
 
 __all__ = [
     "SCHEMA",
@@ -45,6 +51,7 @@ __all__ = [
     "ExtractionJob",
     "IdempotencyKey",
     "Memory",
+    "MemoryChange",
     "MemoryRelationship",
     "MemoryTag",
     "MemoryVersion",

@@ -67,6 +67,7 @@ TENANT_TABLES = (
     "context_injections",
     "archive_files",
     "memories",
+    "memory_changes",
     "memory_versions",
     "memory_relationships",
     "memory_tags",

@@ -5,7 +5,16 @@ from typing import Any
 from uuid import UUID
 
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import CheckConstraint, Computed, Float, Index, UniqueConstraint, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    Float,
+    Index,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Integer, Text
@@ -87,6 +96,23 @@ class Memory(Base):
     )
     created_at: Mapped[Created]
     updated_at: Mapped[Created]
+
+
+class MemoryChange(Base):
+    """That a memory changed in a transaction; written by triggers, kept for an hour."""
+
+    __tablename__ = "memory_changes"
+
+    org_id: Mapped[OrgId]
+    agent_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    xid: Mapped[int] = mapped_column(
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        server_default=text("((pg_current_xact_id())::text)::bigint"),
+    )
+    memory_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    changed_at: Mapped[Created]
 
 
 class MemoryVersion(Base):

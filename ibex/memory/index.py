@@ -1,0 +1,304 @@
+"""The memories of one agent in the process, for the exact search of the request's path.
+
+A matrix of unit vectors for the meaning, `Postings` for the words, and columns for what else a
+candidate needs. Rows are only ever appended: a memory that changed gets a new row, and the old one
+dies. `packed()` makes a copy without the dead. One index belongs to one (organization, agent);
+which rows an asker may see is decided here, by the owner of each row.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from ibex.memory import scoring
+from ibex.memory.model import Candidate, Category, Vector
+from ibex.memory.postings import Floats, Mask, Postings, Rows
+from ibex.memory.terms import terms_of
+
+DIMENSIONS: Final = 384
+#: Dead rows, and pairs of term and row that are not packed, beyond which `packed()` pays.
+GARBAGE_SHARE: Final = 0.2
+LATE_PAIRS: Final = 20_000
+
+_CATEGORIES: Final = tuple(Category)
+_NOBODY: Final = 0  # the owner of the agent's own memories
+_VIEWS: Final = 64  # of users, kept
+_STATIC_SECONDS: Final = 60.0  # how long the order of the hot list holds: half-lives are years
+# What Python's objects of a row cost, beside its columns: two UUIDs' worth, a date, dictionary.
+_OBJECT_BYTES: Final = 400
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A memory in force, as an index takes it."""
+
+    id: UUID
+    user_id: UUID | None  # None: the agent's own
+    version: int
+    category: Category
+    content: str = field(repr=False)
+    confidence: float
+    usefulness: float
+    access_count: int
+    valid_from: datetime
+    embedding: Vector = field(repr=False)
+
+
+class MemoryIndex:
+    """Not safe for threads: `apply`, `search` and `hot` belong to one thread; `packed()` only reads
+    and may run in another while nothing is applied."""
+
+    def __init__(self, capacity: int = 64) -> None:
+        """`capacity` in rows; more are made room for."""
+        self._ids: list[UUID] = []
+        self._contents: list[str] = []
+        self._valid_from: list[datetime] = []
+        self._content_bytes = 0
+        self._columns = _Columns.empty(capacity)
+        self._postings = Postings()
+        self._owners: dict[UUID, int] = {}
+        self._row_of: dict[UUID, int] = {}
+        self._views: dict[int, _View] = {}
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    @property
+    def nbytes(self) -> int:
+        """About what it takes in memory."""
+        objects = _OBJECT_BYTES * len(self._ids) + self._content_bytes
+        return self._columns.nbytes + self._postings.nbytes + objects
+
+    @property
+    def wants_packing(self) -> bool:
+        rows = len(self._ids)
+        dead = rows - len(self._row_of)
+        return dead > max(64, rows * GARBAGE_SHARE) or self._postings.late > LATE_PAIRS
+
+    def ids(self) -> frozenset[UUID]:
+        return frozenset(self._row_of)
+
+    def apply(self, changed: Iterable[Remembered], gone: Iterable[UUID] = ()) -> None:
+        """Take in memories that are new or changed, and forget those that are `gone`.
+
+        Doing it again changes nothing that a search shows.
+        """
+        for memory_id in gone:
+            self._drop(memory_id)
+        for memory in changed:
+            self._drop(memory.id)
+            self._add(memory)
+        self._views.clear()
+
+    def packed(self) -> "MemoryIndex":
+        """A copy without dead rows and with everything packed."""
+        alive = np.fromiter(self._row_of.values(), np.int32, len(self._row_of))
+        alive.sort()
+        places = np.full(len(self._ids), -1, np.int32)
+        places[alive] = np.arange(len(alive), dtype=np.int32)
+        copy = MemoryIndex(0)
+        copy._ids = [self._ids[row] for row in alive]
+        copy._contents = [self._contents[row] for row in alive]
+        copy._valid_from = [self._valid_from[row] for row in alive]
+        copy._content_bytes = sum(map(len, copy._contents))
+        copy._columns = self._columns.taken(alive)
+        copy._postings = self._postings.packed(places)
+        copy._owners = dict(self._owners)
+        copy._row_of = {memory_id: row for row, memory_id in enumerate(copy._ids)}
+        return copy
+
+    def search(
+        self, user_id: UUID | None, question: str, vector: Vector | None, *, width: int
+    ) -> list[Candidate]:
+        """The `width` nearest to `vector` and the `width` that meet most of the question's words.
+
+        Of the agent's own memories and the user's, in no order. Without a vector by words only.
+        """
+        view = self._view(user_id)
+        lexical = self._lexical(question, view)
+        if lexical is None:
+            worded, met = _NO_ROWS, np.zeros(len(self._ids), np.float32)
+        else:
+            some = np.flatnonzero(lexical).astype(np.int32)
+            worded, met = self._best(some, lexical[some], width), lexical
+        found = worded
+        if vector is not None:
+            found = np.union1d(worded, self._best(view.rows, self._cosines(view, vector), width))
+        return [
+            self._candidate(row, lexical, "cold")
+            for row, lexical in zip(found.tolist(), met[found].tolist(), strict=True)
+        ]
+
+    def hot(self, user_id: UUID | None, now: datetime, *, size: int) -> list[Candidate]:
+        """The `size` with the highest `scoring.static_score`, best first."""
+        view = self._view(user_id)
+        moment = now.timestamp()
+        if not 0 <= moment - view.hot_at < _STATIC_SECONDS or len(view.hot) != size:
+            columns, rows = self._columns, view.rows
+            values = scoring.static_scores(
+                columns.category[rows],
+                columns.valid_from[rows],
+                columns.usefulness[rows],
+                columns.confidence[rows],
+                columns.access_count[rows],
+                moment,
+            )
+            best = self._best(rows, values, size)
+            score = dict(zip(rows.tolist(), values.tolist(), strict=True))
+            view.hot = sorted(best.tolist(), key=lambda row: (-score[row], self._ids[row]))
+            view.hot_at = moment
+        return [self._candidate(row, 0.0, "hot") for row in view.hot]
+
+    def _candidate(self, row: int, lexical: float, origin: str) -> Candidate:
+        columns = self._columns
+        return Candidate(
+            id=self._ids[row],
+            version=int(columns.version[row]),
+            category=_CATEGORIES[columns.category[row]],
+            content=self._contents[row],
+            confidence=float(columns.confidence[row]),
+            usefulness=float(columns.usefulness[row]),
+            access_count=int(columns.access_count[row]),
+            valid_from=self._valid_from[row],
+            embedding=columns.matrix[row],
+            lexical=lexical,
+            origin=origin,
+        )
+
+    def _lexical(self, question: str, view: "_View") -> Floats | None:
+        terms = terms_of(question)
+        if not terms or not len(view.rows):
+            return None
+        lengths = self._columns.length[: len(self._ids)]
+        return self._postings.scores(terms, view.mask, lengths, len(view.rows), view.mean_length)
+
+    def _cosines(self, view: "_View", vector: Vector) -> Floats:
+        matrix = self._columns.matrix
+        if 4 * len(view.rows) < len(self._ids):
+            return matrix[view.rows] @ vector
+        return (matrix[: len(self._ids)] @ vector)[view.rows]
+
+    def _best(self, rows: Rows, values: npt.NDArray[np.floating], count: int) -> Rows:
+        """The `count` of `rows` with the highest of `values`; of equal ones those with lower
+        ids."""
+        if len(rows) <= count:
+            return rows
+        last = np.partition(values, -count)[-count]
+        best = rows[values > last]
+        equal = rows[values == last].tolist()
+        missing = count - len(best)
+        if len(equal) > missing:
+            equal.sort(key=self._ids.__getitem__)
+        return np.concatenate((best, np.array(equal[:missing], np.int32)))
+
+    def _view(self, user_id: UUID | None) -> "_View":
+        owner = _NOBODY if user_id is None else self._owners.get(user_id, _NOBODY)
+        view = self._views.get(owner)
+        if view is None:
+            rows = len(self._ids)
+            owners, alive = self._columns.owner[:rows], self._columns.alive[:rows]
+            mask = alive & ((owners == _NOBODY) | (owners == owner))
+            seen = np.flatnonzero(mask).astype(np.int32)
+            lengths = self._columns.length[seen]
+            mean = float(lengths.mean(dtype=np.float64)) if len(seen) else 0.0
+            view = _View(mask, seen, max(mean, 1.0))
+            if len(self._views) >= _VIEWS:
+                del self._views[next(iter(self._views))]
+            self._views[owner] = view
+        return view
+
+    def _drop(self, memory_id: UUID) -> None:
+        row = self._row_of.pop(memory_id, None)
+        if row is not None:
+            self._columns.alive[row] = False
+            self._content_bytes -= len(self._contents[row])
+            self._contents[row] = ""
+
+    def _add(self, memory: Remembered) -> None:
+        row = len(self._ids)
+        if row == len(self._columns.alive):
+            self._columns = self._columns.grown(max(64, row // 4))
+        terms = terms_of(memory.content)
+        owner = _NOBODY
+        if memory.user_id is not None:
+            owner = self._owners.setdefault(memory.user_id, len(self._owners) + 1)
+        columns = self._columns
+        columns.matrix[row] = memory.embedding
+        columns.owner[row] = owner
+        columns.length[row] = len(terms)
+        columns.category[row] = scoring.CATEGORY_NUMBER[memory.category]
+        columns.version[row] = memory.version
+        columns.confidence[row] = memory.confidence
+        columns.usefulness[row] = memory.usefulness
+        columns.access_count[row] = memory.access_count
+        columns.valid_from[row] = memory.valid_from.timestamp()
+        columns.alive[row] = True
+        self._ids.append(memory.id)
+        self._contents.append(memory.content)
+        self._valid_from.append(memory.valid_from)
+        self._content_bytes += len(memory.content)
+        self._row_of[memory.id] = row
+        self._postings.add(row, terms)
+
+
+@dataclass
+class _View:
+    """What one user, or nobody, may see."""
+
+    mask: Mask
+    rows: Rows  # where the mask is true
+    mean_length: float  # in terms
+    hot: list[int] = field(default_factory=list)  # rows, best first
+    hot_at: float = float("-inf")  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class _Columns:
+    matrix: npt.NDArray[np.float32]
+    owner: npt.NDArray[np.int32]
+    length: npt.NDArray[np.float32]  # in terms
+    category: npt.NDArray[np.int8]
+    version: npt.NDArray[np.int32]
+    confidence: npt.NDArray[np.float64]
+    usefulness: npt.NDArray[np.float64]
+    access_count: npt.NDArray[np.int32]
+    valid_from: npt.NDArray[np.float64]  # seconds since 1970
+    alive: Mask
+
+    @classmethod
+    def empty(cls, capacity: int) -> "_Columns":
+        return cls(
+            matrix=np.empty((capacity, DIMENSIONS), np.float32),
+            owner=np.empty(capacity, np.int32),
+            length=np.empty(capacity, np.float32),
+            category=np.empty(capacity, np.int8),
+            version=np.empty(capacity, np.int32),
+            confidence=np.empty(capacity, np.float64),
+            usefulness=np.empty(capacity, np.float64),
+            access_count=np.empty(capacity, np.int32),
+            valid_from=np.empty(capacity, np.float64),
+            alive=np.zeros(capacity, np.bool_),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in vars(self).values())
+
+    def taken(self, rows: Rows) -> "_Columns":
+        return _Columns(**{name: column[rows] for name, column in vars(self).items()})
+
+    def grown(self, by: int) -> "_Columns":
+        return _Columns(
+            **{
+                name: np.concatenate((column, np.zeros((by, *column.shape[1:]), column.dtype)))
+                for name, column in vars(self).items()
+            }
+        )
+
+
+_NO_ROWS: Rows = np.empty(0, np.int32)
