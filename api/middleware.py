@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_response
+from api.metrics import count
 from ibex.errors import IbexError, RequestTooLargeError
 from ibex.ids import new_id
 
@@ -51,13 +52,15 @@ class RequestContext:
             if status == 0:
                 await error_response(IbexError(), request_id)(scope, receive, send_with_id)
         route = getattr(scope.get("route"), "path", "-")
+        spent = time.perf_counter() - started
+        count(scope["method"], route, status, spent)
         _log.log(
-            logging.DEBUG if route in {"/health", "/ready"} else logging.INFO,
+            logging.DEBUG if route in {"/health", "/ready", "/metrics"} else logging.INFO,
             "%s %s %d %.1f ms request_id=%s",
             scope["method"],
             route,
             status,
-            (time.perf_counter() - started) * 1000,
+            spent * 1000,
             request_id,
         )
 

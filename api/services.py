@@ -13,11 +13,13 @@ from fastapi import Depends, Request
 from grpc_health.v1 import health_pb2
 
 from api.authenticator import Authenticator
+from api.metrics import Figures
 from ibex.rpc import AuthClient
 from ibex.rpc.clients import AUTH_SERVICE, open_channel
 from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.invalidation import Invalidations
+from ibex.stores.jobs import JobStore
 from ibex.stores.limits import LimitStore
 from ibex.stores.management import ManagementStore
 from ibex.stores.objects import ObjectStore
@@ -37,6 +39,7 @@ class Services:
     objects: ObjectStore
     invalidations: Invalidations
     authenticator: Authenticator
+    figures: Figures
     channel: grpc.aio.Channel
 
     async def ready(self) -> dict[str, bool]:
@@ -90,6 +93,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             objects=objects,
             invalidations=invalidations,
             authenticator=authenticator,
+            figures=Figures(JobStore(database), settings.metrics_token),
             channel=channel,
         )
 

@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     api_port: Port = Field(8081, description="The management API.")
     embedder_port: Port = Field(8090, description="The embedding service.")
     assembler_port: Port = Field(50051, description="The assembler's gRPC.")
+    assembler_metrics_port: Port = Field(
+        50052, description="The assembler's /health, /ready and /metrics, HTTP."
+    )
     dashboard_port: Port = Field(8501, description="The operator dashboard.")
     dagster_port: Port = Field(3000, description="Dagster's web server.")
     dagster_code_port: Port = Field(4266, description="Dagster's code server, gRPC.")
@@ -155,6 +158,13 @@ class Settings(BaseSettings):
     sessions_bucket: str = Field("ibex-sessions", description="Bucket of the session archives.")
     lake_bucket: str = Field("ibex-lake", description="Bucket of the Parquet lake.")
 
+    # --- watching ---
+    metrics_token: SecretStr | None = Field(
+        None, description="Bearer token that /metrics asks for. Default: everybody may read it."
+    )
+    trace_provider: bool = Field(
+        False, description="Send the trace's id (traceparent) to the model's server too."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Of every service."
     )

@@ -33,6 +33,11 @@ class Readiness:
         self._last: dict[str, bool] = {}
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def checks(self) -> dict[str, bool]:
+        """What answered last; empty before anything was asked."""
+        return dict(self._last)
+
     async def start(self) -> None:
         for service in ("", AUTH_SERVICE, CONTEXT_SERVICE):
             await self.health.set(service, _NOT_SERVING)

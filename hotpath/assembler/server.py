@@ -15,6 +15,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from hotpath.assembler.auth_service import AuthService
 from hotpath.assembler.context_service import ContextService
+from hotpath.assembler.observing import Observer
+from hotpath.assembler.operations import serving_operations
 from hotpath.assembler.pinned import SessionMemory
 from hotpath.assembler.readiness import Readiness
 from ibex.embedded.probes import http_ok, redis_answers
@@ -30,6 +32,7 @@ from ibex.stores.index_cache import IndexCache
 from ibex.stores.injections import InjectionLog
 from ibex.stores.memories import MemoryReader
 from ibex.stores.postgres import Database
+from ibex.telemetry import Tracing
 
 _MESSAGE_BYTES = 64 * 2**20
 _OPTIONS = [
@@ -84,7 +87,10 @@ async def running(settings: Settings) -> AsyncIterator[None]:
                 "embedder": partial(http_ok, f"{settings.embedder_endpoint}/ready"),
             }
         )
-        server = grpc.aio.server(options=_OPTIONS)
+        tracing = Tracing.open("ibex-assembler")
+        if tracing is not None:
+            stack.push_async_callback(tracing.close)
+        server = grpc.aio.server(interceptors=(Observer(tracing),), options=_OPTIONS)
         server.add_generic_rpc_handlers(
             (
                 AuthService(IdentityStore(database)).handler(),
@@ -100,6 +106,7 @@ async def running(settings: Settings) -> AsyncIterator[None]:
                 f"Nothing can listen on {address}.",
                 hint="Another process has the port; set IBEX_ASSEMBLER_PORT.",
             ) from None
+        await stack.enter_async_context(serving_operations(readiness, settings))
         await readiness.start()
         await server.start()
         stack.push_async_callback(server.stop, _GRACE)

@@ -14,12 +14,14 @@ from typing import Final
 
 from hotpath.embedder.model import Embedding, Encode
 from ibex.errors import EmbedderUnavailableError
+from ibex.metrics import counter
 
 QUEUE_LIMIT: Final = 4096  # texts waiting
 _BATCH_TEXTS: Final = 32
 _BATCH_CHARACTERS: Final = 1024  # texts times the longest of them; about 256 tokens
 _SMALL_REQUEST: Final = 8  # texts
 _FAIR_SHARE: Final = 4  # of so many batches one is a large request's
+_BATCHES: Final = counter("ibex_embedder_batches_total", "Runs of the model.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while batch := self._next():
             self.batches += 1
+            _BATCHES.inc()
             texts = [one.text for one in batch]
             try:
                 embeddings = await loop.run_in_executor(self._executor, self._encode, texts)

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from hotpath.embedder.model import Embedding
 from ibex.embedding import DIMENSIONS, ROW_TYPE
+from ibex.metrics import counter
 from ibex.stores import keys
 
 _log = logging.getLogger("ibex.embedder")
@@ -28,6 +29,7 @@ _READ_LIMIT: Final = 0.1  # seconds
 _WRITE_LIMIT: Final = 0.5
 _PAUSE: Final = 1.0  # after a failure nobody asks Redis for so long
 _LOG_EVERY: Final = 60.0
+_FAILURES: Final = counter("ibex_embedder_cache_failures_total", "Redis failed or was slow.")
 
 
 class EmbeddingCache:
@@ -79,6 +81,7 @@ class EmbeddingCache:
     def _failed(self, error: Exception) -> None:
         now = time.monotonic()
         self.failures += 1
+        _FAILURES.inc()
         self._asks_again_at = now + _PAUSE
         if now >= self._logs_again_at:
             self._logs_again_at = now + _LOG_EVERY

@@ -25,10 +25,14 @@ from ibex.asgi import (
 )
 from ibex.embedding import DIMENSIONS, MAX_TEXTS, ROW_TYPE, VECTORS
 from ibex.errors import EmbedderUnavailableError, InvalidRequestError
+from ibex.metrics import counter, gauge, handler
 from ibex.settings import Settings
 
 _log = logging.getLogger("ibex.embedder")
-_METRICS_TYPE: Final = b"text/plain; version=0.0.4"
+_TEXTS: Final = counter("ibex_embedder_texts_total", "Texts answered.")
+_HITS: Final = counter("ibex_embedder_cache_hits_total", "Distinct texts found in Redis.")
+_MISSES: Final = counter("ibex_embedder_cache_misses_total", "Distinct texts computed.")
+_QUEUE: Final = gauge("ibex_embedder_queue_length", "Texts that wait.")
 
 
 class EmbedderService(Service):
@@ -43,12 +47,11 @@ class EmbedderService(Service):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._batcher: Batcher | None = None
         self._loading: asyncio.Task[None] | None = None
-        self._texts = self._hits = self._misses = 0
         self.handlers = {
             "/embed": {"POST": self._embed},
             "/health": {"GET": self._health},
             "/ready": {"GET": self._ready},
-            "/metrics": {"GET": self._metrics},
+            "/metrics": {"GET": handler(settings.metrics_token)},
         }
 
     async def start(self) -> None:
@@ -69,7 +72,8 @@ class EmbedderService(Service):
             _log.exception("the embedding model could not be loaded")
             self._on_failure()
             return
-        self._batcher = Batcher(model.encode, self._executor)
+        batcher = self._batcher = Batcher(model.encode, self._executor)
+        _QUEUE.set_function(lambda: batcher.queued)
         seconds = time.monotonic() - started
         _log.info("%s on %s is warm after %.1f s", model.name, model.backend, seconds)
 
@@ -84,9 +88,9 @@ class EmbedderService(Service):
         known = await self._cache.read(unique)
         missing = [text for text in unique if text not in known]
         computed = dict(zip(missing, await self._batcher.encode(missing), strict=True))
-        self._texts += len(texts)
-        self._hits += len(known)
-        self._misses += len(missing)
+        _TEXTS.inc(len(texts))
+        _HITS.inc(len(known))
+        _MISSES.inc(len(missing))
         known |= computed
         await _reply(scope, send, self._model, [known[text] for text in texts])
         await self._cache.write(computed)  # the caller has its answer already
@@ -97,24 +101,6 @@ class EmbedderService(Service):
     async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         warm = self._batcher is not None
         await send_json(send, 200 if warm else 503, {"ready": warm, "checks": {"model": warm}})
-
-    async def _metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
-        batcher = self._batcher
-        figures = (
-            ("texts_total", "counter", "Texts answered.", self._texts),
-            ("cache_hits_total", "counter", "Distinct texts found in Redis.", self._hits),
-            ("cache_misses_total", "counter", "Distinct texts computed.", self._misses),
-            ("cache_failures_total", "counter", "Redis failed or was slow.", self._cache.failures),
-            ("batches_total", "counter", "Runs of the model.", batcher.batches if batcher else 0),
-            ("queue_length", "gauge", "Texts that wait.", batcher.queued if batcher else 0),
-        )
-        lines = [
-            f"# HELP ibex_embedder_{name} {text}\n"
-            f"# TYPE ibex_embedder_{name} {kind}\n"
-            f"ibex_embedder_{name} {value}\n"
-            for name, kind, text, value in figures
-        ]
-        await send_bytes(send, 200, "".join(lines).encode(), _METRICS_TYPE)
 
 
 def parse_texts(body: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from uvicorn.supervisors import Multiprocess
 
 from hotpath.proxy.app import Proxy
+from ibex.metrics import shared_by_workers
 from ibex.providers import configured_providers
 from ibex.serving import http_server, run_process
 from ibex.settings import Settings
@@ -16,7 +17,8 @@ def main(settings: Settings) -> int:
         return 0
     config = server.config
     config.workers = settings.proxy_workers
-    Multiprocess(config, [config.bind_socket()]).run()
+    with shared_by_workers():
+        Multiprocess(config, [config.bind_socket()]).run()
     return 0
 
 

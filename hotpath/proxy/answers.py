@@ -15,6 +15,7 @@ class Answer:
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    model: str | None = None  # by the provider's own name
 
 
 def read_completion(body: bytes) -> Answer:
@@ -33,6 +34,7 @@ def read_completion(body: bytes) -> Answer:
         finish_reason=short_text(choice.get("finish_reason")),
         prompt_tokens=prompt,
         completion_tokens=completion,
+        model=short_text(value.get("model")),
     )
 
 

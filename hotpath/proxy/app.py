@@ -8,23 +8,29 @@ response has begun, an error can only break it off: the connection is closed wit
 no client takes half an answer for a whole one.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from urllib.parse import unquote
 
+from hotpath.proxy import metrics
 from hotpath.proxy.caller import Caller
 from hotpath.proxy.exchange import Exchange
 from hotpath.proxy.parts import Parts, opened_parts
 from hotpath.proxy.passthrough import Handler
-from hotpath.proxy.responses import send_error
+from hotpath.proxy.responses import send_bytes, send_error
+from hotpath.proxy.routes import route_of
+from hotpath.proxy.spans import Spans
 from hotpath.proxy.tracing import trace_of
 from hotpath.proxy.wishes import read_wishes
 from ibex.asgi import ClientDisconnectedError, Receive, Scope, Send, Service
 from ibex.errors import IbexError, MethodNotAllowedError, NotFoundError
 from ibex.logs import configure_logging
+from ibex.metrics import CONTENT_TYPE, check_reader, render
 from ibex.resources import settle_memory
 from ibex.settings import Settings
+from ibex.telemetry import Tracing
 
 _log = logging.getLogger("ibex.proxy")
 
@@ -37,18 +43,26 @@ class Proxy(Service):
         self._settings = settings
         self._opened = AsyncExitStack()
         self._parts: Parts | None = None
+        self._spans: Spans | None = None
 
     async def start(self) -> None:
         if not logging.getLogger().handlers:
             configure_logging(self._settings.log_level)  # one of several worker processes
             settle_memory()
+        tracing = Tracing.open("ibex-proxy")
+        if tracing is not None:
+            self._spans = Spans(tracing, self._settings)
+            self._opened.push_async_callback(tracing.close)
         self._parts = await self._opened.enter_async_context(opened_parts(self._settings))
 
     async def stop(self) -> None:
         await self._opened.aclose()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send)
+        exchange = Exchange(scope, receive, send, route=route_of(scope["raw_path"]))
+        if self._spans is not None:
+            exchange.spans = self._spans.begin(exchange)
+        metrics.IN_FLIGHT.inc()
         try:
             await self._answer(exchange)
         except ClientDisconnectedError:
@@ -60,11 +74,15 @@ class Proxy(Service):
             _log.error("request %s: %s at %s", exchange.request_id, *_place(error))
             await self._fail(exchange, IbexError())
         finally:
+            metrics.IN_FLIGHT.dec()
             if self._parts is not None:
                 self._parts.limits.settle(exchange)
                 row = trace_of(exchange)
                 if row is not None:
                     self._parts.traces.add(row)
+            metrics.count(exchange)
+            if exchange.spans is not None:
+                exchange.spans.end()
 
     async def _answer(self, exchange: Exchange) -> None:
         parts = self._parts
@@ -90,6 +108,8 @@ class Proxy(Service):
                 return "GET", lambda: parts.readiness.health(exchange)
             case [b"ready"]:
                 return "GET", lambda: parts.readiness.ready(exchange)
+            case [b"metrics"]:
+                return "GET", lambda: self._metrics(exchange)
         raise NotFoundError("There is nothing at this address.", hint="Check the base URL.")
 
     async def _chat(self, exchange: Exchange, parts: Parts) -> None:
@@ -97,6 +117,10 @@ class Proxy(Service):
 
     async def _pass(self, exchange: Exchange, parts: Parts, handler: Handler) -> None:
         await handler(exchange, await self._identify(exchange, parts))
+
+    async def _metrics(self, exchange: Exchange) -> None:
+        check_reader(exchange.headers.get("authorization", ""), self._settings.metrics_token)
+        await send_bytes(exchange, 200, await asyncio.to_thread(render), CONTENT_TYPE)
 
     async def _complete(self, exchange: Exchange, parts: Parts, name: str) -> None:
         await parts.completion(exchange, await self._identify(exchange, parts), name)

@@ -81,6 +81,7 @@ class ChatCompletions:
         _tell(exchange, context)
         plan = plan_of(caller.agent, model, caller.wishes.provider_key)
         call = Call("POST", _PATH, exchange.headers, _body(asked, context))
+        exchange.calling("chat")
         await self._forward(exchange, plan, call, self._keeper(exchange, asked, context))
 
     async def _open(self, caller: Caller) -> Session:
@@ -224,5 +225,6 @@ def _note(exchange: Exchange, answer: Answer, *, complete: bool) -> None:
     facts = exchange.facts
     facts.complete = complete
     facts.prompt_tokens, facts.completion_tokens = answer.prompt_tokens, answer.completion_tokens
+    facts.response_model, facts.finish_reason = answer.model, answer.finish_reason
     if answer.completion_tokens is None and answer.message is not None:
         facts.answer_bytes = len(orjson.dumps(answer.message))

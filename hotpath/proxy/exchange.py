@@ -13,6 +13,7 @@ from ibex.asgi import Headers, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from hotpath.proxy.limits import Admission
+    from hotpath.proxy.spans import RequestSpans
 
 
 @dataclass
@@ -34,6 +35,9 @@ class Facts:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     answer_bytes: int = 0  # of an answer whose completion_tokens the provider does not say
+    provider: str = ""  # by its name in the settings; empty until one has answered
+    response_model: str | None = None
+    finish_reason: str | None = None
     error: str = ""
 
 
@@ -49,6 +53,8 @@ class Exchange:
     ttfb: float | None = None  # milliseconds until the first byte of the body
     status: int | None = None  # once the response has started
     admission: "Admission | None" = None  # past the rate limits, not settled yet
+    route: str = "other"  # the template of the path
+    spans: "RequestSpans | None" = None  # when somebody traces
     _began: float = field(default_factory=time.perf_counter)
     _headers_out: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -65,12 +71,21 @@ class Exchange:
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
+        if self.spans is not None:
+            self.spans.enter(stage)
         began = time.perf_counter()
         try:
             yield
         finally:
             spent = (time.perf_counter() - began) * 1000
             self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + spent
+            if self.spans is not None:
+                self.spans.leave(stage)
+
+    def calling(self, operation: str) -> None:
+        """The model's server is asked from now on: `chat`, `embeddings`, `text_completion`."""
+        if self.spans is not None:
+            self.spans.call(operation)
 
     def set_header(self, name: bytes, value: str) -> None:
         """Add a header to whatever response this exchange ends with."""
@@ -78,6 +93,7 @@ class Exchange:
 
     def answered_by(self, provider: str, model: str | None) -> None:
         """Which provider of the settings answered, and as which model."""
+        self.facts.provider = provider
         self.set_header(b"x-ibex-provider", provider)
         self.facts.model = model or self.facts.model
 

@@ -7,6 +7,7 @@ model mean something else.
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from typing import Final
 from urllib.parse import unquote
 
 import orjson
@@ -22,6 +23,9 @@ from hotpath.proxy.providers.routing import Call, Providers
 from hotpath.proxy.sse import SseReader
 from hotpath.proxy.upstream import UpstreamResponse
 from ibex.errors import InvalidRequestError, NotFoundError
+
+# By the GenAI conventions of OpenTelemetry; a list of models is none.
+_OPERATIONS: Final = {"/v1/embeddings": "embeddings", "/v1/completions": "text_completion"}
 
 Handler = Callable[[Exchange, Caller], Awaitable[None]]
 
@@ -75,6 +79,8 @@ class PassThrough:
         await while_connected(self._forward(exchange, plan, call), exchange.receive)
 
     async def _forward(self, exchange: Exchange, plan: Plan, call: Call) -> None:
+        if (operation := _OPERATIONS.get(exchange.route)) is not None:
+            exchange.calling(operation)
         sent_at = exchange.elapsed
         async with self._providers.open(plan, call) as response:
             exchange.milliseconds["upstream"] = exchange.elapsed - sent_at
@@ -130,6 +136,7 @@ def _note(exchange: Exchange, answer: Answer, *, complete: bool) -> None:
     facts = exchange.facts
     facts.complete = complete
     facts.prompt_tokens, facts.completion_tokens = answer.prompt_tokens, answer.completion_tokens
+    facts.response_model, facts.finish_reason = answer.model, answer.finish_reason
 
 
 def models_path(raw_path: bytes, query: bytes) -> str:

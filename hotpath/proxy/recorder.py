@@ -20,10 +20,16 @@ from typing import Final
 from hotpath.proxy.answers import Answer
 from hotpath.proxy.background import Background
 from ibex.errors import DatabaseUnavailableError
+from ibex.metrics import counter
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import NewTurn, RecordedTurn, SessionStore
 
 _log = logging.getLogger("ibex.proxy")
+_TURNS: Final = counter(
+    "ibex_proxy_turns_recorded_total", "Turns stored in PostgreSQL.", ("complete",)
+)
+_RETRIES: Final = counter("ibex_proxy_record_retries_total", "Tries to store a turn anew.")
+_FAILURES: Final = counter("ibex_proxy_record_failures_total", "Turns that could not be stored.")
 
 _FRESH: Final = 1.0  # seconds for which PostgreSQL is taken to answer still
 _TRIES: Final = 3
@@ -58,12 +64,15 @@ class Recorder:
             except DatabaseUnavailableError:
                 self._answered_at = -_FRESH
                 if left == 0:
+                    _FAILURES.inc()
                     _log.error("request %s: the turn could not be stored", turn.request_id)
                     raise
+                _RETRIES.inc()
                 await asyncio.sleep(_PAUSE)
             else:
                 break
         self._answered_at = time.monotonic()
+        _TURNS.labels("true" if turn.complete else "false").inc()
         return recorded
 
 

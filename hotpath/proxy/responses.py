@@ -10,8 +10,11 @@ from ibex.errors import IbexError, ProviderPausedError, RateLimitedError
 
 
 async def send_json(exchange: Exchange, status: int, value: object) -> None:
-    body = orjson.dumps(value)
-    headers = [(b"content-type", JSON), (b"content-length", str(len(body)).encode())]
+    await send_bytes(exchange, status, orjson.dumps(value), JSON)
+
+
+async def send_bytes(exchange: Exchange, status: int, body: bytes, content_type: bytes) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     await exchange.start(status, headers, final=True)
     await exchange.send(body, more=False)
 

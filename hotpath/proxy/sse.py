@@ -27,6 +27,7 @@ class SseReader:
         self._tool_calls: dict[int, dict[str, Any]] = {}
         self._finish_reason: str | None = None
         self._tokens: tuple[int | None, int | None] = (None, None)
+        self._model: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -49,7 +50,7 @@ class SseReader:
     def answer(self) -> Answer:
         """As far as it was read."""
         prompt, completion = self._tokens
-        return Answer(self._message(), self._finish_reason, prompt, completion)
+        return Answer(self._message(), self._finish_reason, prompt, completion, self._model)
 
     def _take(self, line: bytes) -> None:
         if not line:
@@ -76,6 +77,7 @@ class SseReader:
             return
         if value.get("usage"):
             self._tokens = token_counts(value["usage"])
+        self._model = self._model or short_text(value.get("model"))
         choice = first_choice(value)
         delta = choice.get("delta")
         if isinstance(delta, Mapping):

@@ -17,6 +17,7 @@ from hotpath.proxy.providers.connector import Connector
 from ibex.errors import ProviderTimeoutError, ProviderUnavailableError
 from ibex.providers import Provider
 from ibex.settings import Settings
+from ibex.telemetry import outgoing
 
 Header = tuple[bytes, bytes]
 
@@ -130,6 +131,7 @@ class Upstream:
         self._base = provider.base_url
         self._key = provider.key
         self._connector = Connector(provider, settings)
+        self._traced = settings.trace_provider
 
     async def close(self) -> None:
         await self._connector.close()
@@ -148,6 +150,8 @@ class Upstream:
         Raises ProviderUnavailableError, ProviderTimeoutError, ProviderAddressError.
         """
         sent = request_headers(headers, key or self._key)
+        if self._traced:
+            sent |= outgoing()
         if body is None:
             del sent["content-type"]
         try:

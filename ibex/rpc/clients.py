@@ -25,6 +25,7 @@ from ibex.rpc.messages.ibex.v1 import (
     VerifyTokenResponse,
 )
 from ibex.rpc.wire import decoder, encoder
+from ibex.telemetry import outgoing_metadata
 
 AUTH_SERVICE = "ibex.v1.Auth"
 CONTEXT_SERVICE = "ibex.v1.ContextAssembly"
@@ -88,7 +89,7 @@ class AuthClient:
         AssemblerUnavailableError when nobody answers."""
         try:
             answer = await self._verify_token(
-                VerifyTokenRequest(token=token), timeout=self._timeout
+                VerifyTokenRequest(token=token), timeout=self._timeout, metadata=outgoing_metadata()
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
@@ -114,7 +115,9 @@ class AuthClient:
         suspended, or AssemblerUnavailableError."""
         try:
             answer = await self._verify_agent(
-                VerifyAgentRequest(org_id=str(org_id), agent=agent), timeout=self._timeout
+                VerifyAgentRequest(org_id=str(org_id), agent=agent),
+                timeout=self._timeout,
+                metadata=outgoing_metadata(),
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
@@ -149,7 +152,9 @@ class ContextClient:
         self, request: AssembleContextRequest, deadline: float
     ) -> AssembleContextResponse:
         """`deadline` in seconds from now. Raises grpc.aio.AioRpcError, which the proxy names."""
-        answer: AssembleContextResponse = await self._assemble(request, timeout=deadline)
+        answer: AssembleContextResponse = await self._assemble(
+            request, timeout=deadline, metadata=outgoing_metadata()
+        )
         return answer
 
 

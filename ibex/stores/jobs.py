@@ -21,6 +21,7 @@ from ibex.stores.sessions import SessionKey
 
 _SQL = load("jobs")
 MAX_BACKOFF = 3600.0  # seconds
+_STATES = ("waiting", "leased", "done", "dead")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ class ClaimedSession:
 class WaitingWork:
     claimable: int  # sessions to extract
     unarchived: int  # sessions to archive
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Of all organizations."""
+
+    jobs: Mapping[str, int]  # by state
+    oldest_waiting: float  # seconds since the oldest waiting job became claimable; 0: none has
 
 
 def backoff_delay(base: float, attempt: int, jitter: float) -> float:
@@ -156,8 +165,15 @@ class JobStore:
         """Jobs by state, of one organization or of all. States without a job are 0."""
         async with self._database.system() as connection:
             rows = await connection.fetch(_SQL["counts"], org_id)
-        counts = dict.fromkeys(("waiting", "leased", "done", "dead"), 0)
+        counts = dict.fromkeys(_STATES, 0)
         return counts | {row["status"]: row["jobs"] for row in rows}
+
+    async def backlog(self) -> Backlog:
+        async with self._database.system() as connection:
+            rows = await connection.fetch(_SQL["backlog"])
+        counts = dict.fromkeys(_STATES, 0) | {row["status"]: row["jobs"] for row in rows}
+        ages = {row["status"]: row["age"] for row in rows}
+        return Backlog(counts, max(float(ages.get("waiting", 0)), 0.0))
 
     async def sessions_to_archive(self, limit: int) -> list[SessionKey]:
         """Completed sessions with turns past their archive."""

@@ -21,11 +21,25 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from ibex.errors import CacheUnavailableError
+from ibex.metrics import counter
 from ibex.rate_limits import WINDOW, Check, Kind, LocalLimiter, Outcome, Standing
 from ibex.settings import Settings
 from ibex.stores import keys
 
 _log = logging.getLogger("ibex.rate_limits")
+
+_DECISIONS: Final = counter(
+    "ibex_rate_limits_decisions_total", "Requests under a limit: passed, refused.", ("result",)
+)
+_PASSED, _REFUSED = _DECISIONS.labels("passed"), _DECISIONS.labels("refused")
+_LOCAL: Final = counter(
+    "ibex_rate_limits_local_total", "Of these, decided by this process alone: Redis was away."
+)
+_OUTAGES: Final = counter("ibex_rate_limits_outages_total", "Times that Redis went away for it.")
+_UNSETTLED: Final = counter(
+    "ibex_rate_limits_settlements_dropped_total",
+    "Estimates that stand until they expire, as Redis was not told what was used.",
+)
 
 _SOCKET_LIMIT: Final = 0.25  # seconds after which a silent connection is given up
 _BATCH: Final = 200  # calls in one round trip
@@ -85,10 +99,13 @@ class RateLimiter:
         except CacheUnavailableError:
             outcome = self._local.reserve(checks)
             self.counters.decided_locally += 1
+            _LOCAL.inc()
         if outcome.refusal is None:
             self.counters.passed += 1
+            _PASSED.inc()
         else:
             self.counters.refused += 1
+            _REFUSED.inc()
         return outcome
 
     def settle(self, reservation: Reservation, tokens: int) -> None:
@@ -188,6 +205,7 @@ class _SharedLimiter:
     def settle(self, second: int, differences: Sequence[tuple[str, int]]) -> None:
         if self._away or len(self._waiting) >= _WAITING:
             self._counters.settlements_dropped += 1
+            _UNSETTLED.inc()
             return
         changes = [difference for _, difference in differences]
         self._put(_Call(_SETTLE, [key for key, _ in differences], [WINDOW, second, *changes]))
@@ -261,6 +279,7 @@ class _SharedLimiter:
         for call in (*calls, *self._waiting):
             if call.answer is None:
                 self._counters.settlements_dropped += 1
+                _UNSETTLED.inc()
             elif not call.answer.done():
                 call.answer.set_exception(CacheUnavailableError())
         self._waiting.clear()
@@ -273,6 +292,7 @@ class _SharedLimiter:
             if not known:
                 known = True
                 self._counters.outages += 1
+                _OUTAGES.inc()
                 _log.warning("rate limits hold for this process alone: Redis fails (%s)", reason)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PROBE_PAUSE):

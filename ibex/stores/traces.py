@@ -22,7 +22,15 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from urllib3.exceptions import HTTPError
 
+from ibex.metrics import counter, gauge
 from ibex.settings import Settings
+
+_WRITTEN: Final = counter("ibex_traces_written_total", "Trace rows that ClickHouse took.")
+_DROPPED: Final = counter(
+    "ibex_traces_dropped_total", "Trace rows lost: the queue was full, or the process ended."
+)
+_FAILURES: Final = counter("ibex_traces_write_failures_total", "Batches ClickHouse did not take.")
+_WAITING: Final = gauge("ibex_traces_waiting", "Trace rows that wait for ClickHouse.")
 
 _log = logging.getLogger("ibex.traces")
 # They warn at every try; that ClickHouse is away is said here, once a minute.
@@ -169,6 +177,7 @@ class TraceWriter:
             self._drop(1)
             return
         self._waiting.append(row)
+        _WAITING.inc()
         if len(self._waiting) >= self._batch:
             self._full.set()
 
@@ -181,6 +190,7 @@ class TraceWriter:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._drop(len(self._waiting))
+        _WAITING.dec(len(self._waiting))
         self._waiting.clear()
         self._report(force=True)
         if self._client is not None:
@@ -213,10 +223,13 @@ class TraceWriter:
             await asyncio.to_thread(self._insert, rows)
         except _AWAY as error:
             self._last_error = type(error).__name__
+            _FAILURES.inc()
             return False
         for _ in rows:
             self._waiting.popleft()
         self.written += len(rows)
+        _WRITTEN.inc(len(rows))
+        _WAITING.dec(len(rows))
         self._last_error = ""
         return True
 
@@ -234,6 +247,7 @@ class TraceWriter:
 
     def _drop(self, count: int) -> None:
         self.dropped += count
+        _DROPPED.inc(count)
         self._unreported += count
 
     def _report(self, *, force: bool = False) -> None:

@@ -39,7 +39,7 @@ async def http(base_settings: Settings) -> AsyncIterator[Client]:
 
 async def counter(http: Client, name: str) -> int:
     response = await http.get("metrics").build().send()
-    found = re.search(rf"^ibex_embedder_{name} (\d+)$", await response.text(), re.MULTILINE)
+    found = re.search(rf"^ibex_embedder_{name} (\d+)\.0$", await response.text(), re.MULTILINE)
     assert found is not None
     return int(found[1])
 

@@ -116,6 +116,12 @@ FROM ibex_core.extraction_jobs
 WHERE $1::uuid IS NULL OR org_id = $1
 GROUP BY status;
 
+-- name: backlog
+-- Runs as ibex_system. The age in seconds of the job that has been claimable longest.
+SELECT status, count(*) AS jobs, extract(epoch FROM now() - min(available_at)) AS age
+FROM ibex_core.extraction_jobs
+GROUP BY status;
+
 -- name: sessions_to_archive
 -- Runs as ibex_system. The longest waiting first.
 SELECT org_id, id
