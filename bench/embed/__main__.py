@@ -66,7 +66,7 @@ async def measure(ways: list[Way], rounds: int, console: Console) -> None:
                     way.single.append(await way.time([text]))
                 for part in range(5):
                     way.batch.append(await way.time(queries(_BATCH, 10_000 + seed * 5 + part)))
-                texts = [f"{seed} {text}" for text in varied(_BULK, seed)]
+                texts = [f"{seed}.{item} {text}" for item, text in enumerate(varied(_BULK, seed))]
                 way.rates.append(_BULK / await way.time(texts))
 
 
