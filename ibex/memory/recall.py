@@ -99,7 +99,8 @@ class Recall:
         cold = _Part("cold", self._search(index, embed, org_id, agent_id, user_id, question))
         running: tuple[_Part[Any], ...] = (directive, hot, cold, embed)
         try:
-            await asyncio.wait({part.task for part in running}, timeout=self._deadline)
+            # Not for the vector: the search has waited for it as long as anything may.
+            await asyncio.wait({directive.task, hot.task, cold.task}, timeout=self._deadline)
         finally:
             for part in running:
                 self._let_go(part.task)
