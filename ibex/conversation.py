@@ -8,7 +8,9 @@ it. The canonical bytes hold only what a client must send back unchanged; fields
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
 
 import orjson
 
@@ -16,6 +18,7 @@ Message = Mapping[str, Any]
 
 _IDENTITY = ("role", "content", "name", "tool_calls", "tool_call_id")
 _PREAMBLE = ("system", "developer")
+TAIL: Final = 4  # messages by which a conversation is known whose beginning was cut off
 
 
 def text_of(content: object) -> str:
@@ -76,3 +79,71 @@ def _after_last_answer(messages: Sequence[Message]) -> int:
             return index + 1
     preamble = (i for i, one in enumerate(messages) if one.get("role") not in _PREAMBLE)
     return next(preamble, len(messages))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a conversation is known by when nobody names it.
+
+    Its dialogue only: system and developer messages may change from request to request (the time,
+    retrieved documents) and make it no other conversation. Each tuple has an entry a message of the
+    dialogue.
+    """
+
+    digests: tuple[bytes, ...] = ()  # of each message alone
+    ends: tuple[bytes, ...] = ()  # hash chain: stands for the dialogue up to that message
+    tails: tuple[bytes, ...] = ()  # stands for the last TAIL messages up to that one
+    answered: bool = False  # an assistant has spoken
+
+    @property
+    def end(self) -> bytes | None:
+        return self.ends[-1] if self.ends else None
+
+    @property
+    def tail(self) -> bytes | None:
+        return self.tails[-1] if self.tails else None
+
+    def then(self, messages: Sequence[Message]) -> "Outline":
+        """With these messages at its end. Raises TypeError as `chain` does."""
+        digests, ends, tails = list(self.digests), list(self.ends), list(self.tails)
+        answered = self.answered
+        for message in messages:
+            role = message.get("role")
+            if role in _PREAMBLE:
+                continue
+            answered = answered or role == "assistant"
+            digests.append(hashlib.sha256(orjson.dumps(_said(message))).digest())
+            ends.append(hashlib.sha256((ends[-1] if ends else b"") + digests[-1]).digest())
+            tails.append(hashlib.sha256(b"".join(digests[-TAIL:])).digest())
+        return Outline(tuple(digests), tuple(ends), tuple(tails), answered)
+
+
+def outline(messages: Sequence[Message]) -> Outline:
+    """Of a whole conversation. Raises TypeError when a message cannot be written as JSON."""
+    return Outline().then(messages)
+
+
+def _said(message: Message) -> list[object]:
+    """What a client sends back in other words is the same: a text as one part or with other white
+    space around it, a tool's arguments written anew."""
+    content = message.get("content") or None
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Mapping):
+        part = content[0]
+        if part.get("type") == "text" and isinstance(part.get("text"), str):
+            content = part["text"]
+    if isinstance(content, str):
+        content = content.strip() or None
+    calls = message.get("tool_calls")
+    called = [_called(call) for call in calls] if isinstance(calls, list) else calls
+    return [message.get("role"), content, called or None, message.get("tool_call_id") or None]
+
+
+def _called(call: object) -> object:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(call, Mapping) or not isinstance(function, Mapping):
+        return call
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        with suppress(orjson.JSONDecodeError):
+            arguments = orjson.dumps(orjson.loads(arguments), option=orjson.OPT_SORT_KEYS).decode()
+    return [call.get("id"), function.get("name"), arguments]

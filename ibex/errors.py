@@ -18,6 +18,7 @@
     ├── RateLimitedError              429  a limit of the token, the agent or the organization
     ├── DependencyError               503  something IBEX needs does not answer
     │   ├── DatabaseUnavailableError
+    │   │   └── SpoolFullError        and what it should store has no room on the disk
     │   ├── CacheUnavailableError
     │   ├── ObjectStoreUnavailableError
     │   ├── EmbedderUnavailableError
@@ -204,6 +205,13 @@ class DatabaseUnavailableError(DependencyError):
     """PostgreSQL does not answer."""
 
     code = "database_unavailable"
+
+
+class SpoolFullError(DatabaseUnavailableError):
+    """PostgreSQL does not answer, and the spool on the local disk has no room."""
+
+    code = "spool_full"
+    hint = "Bring PostgreSQL back, or make room (IBEX_SPOOL_MAX_BYTES, the disk)."
 
 
 class CacheUnavailableError(DependencyError):

@@ -112,6 +112,10 @@ class Settings(BaseSettings):
     upstream_idle_timeout: Seconds = Field(120.0, description="Silence of the provider, s.")
     auth_cache_ttl: Seconds = Field(30.0, description="How long a verified token is kept, s.")
     proxy_workers: int = Field(1, ge=1, description="Worker processes of the proxy.")
+    spool_dir: Path | None = Field(
+        None, description="Turns wait here while PostgreSQL is away. Default: $IBEX_HOME/spool."
+    )
+    spool_max_bytes: int = Field(256 * 2**20, ge=2**16, description="Size of the spool, bytes.")
     session_idle: Seconds = Field(900.0, description="A silent session completes after this, s.")
 
     # --- rate limits; what an organization, agent or token has of its own counts instead ---
@@ -169,10 +173,10 @@ class Settings(BaseSettings):
         "INFO", description="Of every service."
     )
 
-    @field_validator("home")
+    @field_validator("home", "spool_dir")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().resolve()
+    def _absolute(cls, folder: Path | None) -> Path | None:
+        return folder.expanduser().resolve() if folder else None
 
     @field_validator("provider_base_url", "s3_url", "embedder_url", "api_url", "clickhouse_url")
     @classmethod
@@ -214,6 +218,10 @@ class Settings(BaseSettings):
                 hint="Migrations need a role that may create roles and the vector extension.",
             )
         return self._embedded_dsn("postgres", self.postgres_password, "ibex")
+
+    @property
+    def spool_folder(self) -> Path:
+        return self.spool_dir or self.home / "spool"
 
     @property
     def dagster_dsn(self) -> str:

@@ -159,6 +159,7 @@ async def settings(base_settings: Settings, template_database: str) -> AsyncIter
     try:
         yield base_settings.model_copy(
             update={
+                "spool_dir": base_settings.home / f"spool-{name}",
                 "database_url": make_url(base_settings.app_dsn)
                 .set(database=name)
                 .render_as_string(hide_password=False),

@@ -18,13 +18,13 @@ from hotpath.proxy.limits import RateLimits
 from hotpath.proxy.policy import Plan, choose_model, plan_of
 from hotpath.proxy.providers.routing import Call, Providers
 from hotpath.proxy.recorder import Recorder, TurnKeeper
-from hotpath.proxy.sessions import SessionFinder
+from hotpath.proxy.retries import read_retry
+from hotpath.proxy.sessions import FoundSession, SessionFinder
 from hotpath.proxy.sse import SseReader
 from hotpath.proxy.upstream import UpstreamResponse
-from hotpath.proxy.users import UserDirectory
 from ibex.errors import ProviderUnavailableError
+from ibex.sessions import NewTurn, Session
 from ibex.settings import Settings
-from ibex.stores.sessions import NewTurn, Session
 
 _PATH = "/chat/completions"
 
@@ -36,7 +36,11 @@ class _Asked:
     caller: Caller
     chat: ChatRequest
     model: str
-    session: Session
+    found: FoundSession
+
+    @property
+    def session(self) -> Session:
+        return self.found.session
 
 
 class ChatCompletions:
@@ -44,7 +48,6 @@ class ChatCompletions:
         self,
         settings: Settings,
         limits: RateLimits,
-        users: UserDirectory,
         sessions: SessionFinder,
         context: ContextStage,
         providers: Providers,
@@ -53,7 +56,6 @@ class ChatCompletions:
         self._max_body = settings.max_body_bytes
         self._default_model = settings.default_model
         self._limits = limits
-        self._users = users
         self._sessions = sessions
         self._context = context
         self._providers = providers
@@ -71,23 +73,25 @@ class ChatCompletions:
         self, exchange: Exchange, caller: Caller, chat: ChatRequest, model: str
     ) -> None:
         with exchange.measure("session"):
-            session = await self._open(caller)
+            found = await self._sessions.find(caller, chat.messages, read_retry(exchange.headers))
+        session = found.session
         exchange.facts.has_user = session.user_id is not None
         exchange.facts.session_id = session.id
         exchange.set_header(b"x-ibex-session-id", session.name)
-        asked = _Asked(caller, chat, model, session)
-        with exchange.measure("context"):
-            context = await self._assemble(exchange, asked)
-        _tell(exchange, context)
-        plan = plan_of(caller.agent, model, caller.wishes.provider_key)
-        call = Call("POST", _PATH, exchange.headers, _body(asked, context))
-        exchange.calling("chat")
-        await self._forward(exchange, plan, call, self._keeper(exchange, asked, context))
-
-    async def _open(self, caller: Caller) -> Session:
-        org_id, wishes = caller.token.org_id, caller.wishes
-        user_id = await self._users.find(org_id, wishes.user)
-        return await self._sessions.find(org_id, caller.agent.id, user_id, wishes)
+        asked = _Asked(caller, chat, model, found)
+        keeper: TurnKeeper | None = None
+        try:
+            with exchange.measure("context"):
+                context = await self._assemble(exchange, asked)
+            _tell(exchange, context)
+            plan = plan_of(caller.agent, model, caller.wishes.provider_key)
+            call = Call("POST", _PATH, exchange.headers, _body(asked, context))
+            exchange.calling("chat")
+            keeper = self._keeper(exchange, asked, context)
+            await self._forward(exchange, plan, call, keeper)
+        finally:
+            if keeper is None or keeper.kept_nothing:
+                self._sessions.ended(found)
 
     async def _assemble(self, exchange: Exchange, asked: _Asked) -> Context:
         switch = asked.caller.wishes.memory
@@ -103,8 +107,7 @@ class ChatCompletions:
             session_turns=asked.session.turn_count,
         )
         ask = self._context.assemble if switch.reads else self._context.disabled
-        if switch.writes and not asked.session.stored:
-            # A stored session has just been read: PostgreSQL answers.
+        if switch.writes:
             context, _ = await asyncio.gather(ask(question), self._recorder.ensure_available())
             return context
         return await ask(question)
@@ -149,9 +152,14 @@ class ChatCompletions:
                 created_at=datetime.now(UTC),
                 injection=context.injection,
                 opened=asked.session,
+                found_by_content=asked.found.by_content,
+                retried=asked.found.retry.retried,
+                request_key=asked.found.retry.key,
+                outline=asked.found.asked,
             )
 
-        return TurnKeeper(self._recorder, draft if asked.caller.wishes.memory.writes else None)
+        writes = asked.caller.wishes.memory.writes
+        return TurnKeeper(self._recorder, draft if writes else None, asked.found.user)
 
 
 def _body(asked: _Asked, context: Context) -> Callable[[str | None], bytes]:

@@ -10,11 +10,14 @@ import redis.asyncio
 
 from hotpath.proxy.agents import AgentVerifier
 from hotpath.proxy.auth import TokenVerifier
+from hotpath.proxy.availability import Availability
 from hotpath.proxy.background import Background
 from hotpath.proxy.chat import ChatCompletions
 from hotpath.proxy.context import ContextStage
 from hotpath.proxy.directives import Directives
+from hotpath.proxy.drainer import Drainer
 from hotpath.proxy.freshness import Freshness
+from hotpath.proxy.known import KnownSessions
 from hotpath.proxy.limits import RateLimits, open_limits
 from hotpath.proxy.passthrough import PassThrough
 from hotpath.proxy.providers.routing import Providers
@@ -26,6 +29,7 @@ from ibex.providers import configured_providers
 from ibex.rpc import AuthClient, ContextClient
 from ibex.rpc.clients import open_channel
 from ibex.settings import Settings
+from ibex.spool import Spool
 from ibex.stores.identity import IdentityStore
 from ibex.stores.invalidation import Invalidations
 from ibex.stores.postgres import Database
@@ -47,6 +51,7 @@ class Parts:
     passthrough: PassThrough
     readiness: Readiness
     traces: TraceWriter
+    spool: Spool
 
 
 @asynccontextmanager
@@ -72,6 +77,11 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
         stack.push_async_callback(traces.close)
         providers = Providers(configured_providers(settings), settings)
         stack.push_async_callback(providers.close)
+        spool = Spool(settings.spool_folder, settings.spool_max_bytes)
+        known, availability = KnownSessions(), Availability(database)
+        drainer = Drainer(spool, store, identity, availability)
+        drainer.start()
+        stack.push_async_callback(drainer.close, _DRAIN)
         background = Background()
         stack.push_async_callback(background.drain, _DRAIN)
 
@@ -80,11 +90,10 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
         chat = ChatCompletions(
             settings,
             limits,
-            users,
-            SessionFinder(store),
+            SessionFinder(store, users, known, availability, spool),
             ContextStage(ContextClient(channel), directives, settings.assembly_timeout_ms / 1000),
             providers,
-            Recorder(store, database, background),
+            Recorder(store, known, availability, spool, background),
         )
         yield Parts(
             tokens=tokens,
@@ -93,8 +102,9 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
             chat=chat,
             completion=SessionCompletion(store, users),
             passthrough=PassThrough(providers, limits, settings.max_body_bytes),
-            readiness=Readiness(database, channel, limits, providers),
+            readiness=Readiness(availability, channel, limits, providers, spool),
             traces=traces,
+            spool=spool,
         )
 
 

@@ -26,10 +26,9 @@ _UNAVAILABLE = (
     TimeoutError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,  # class 57: it stops, starts, or gave the statement up
+    asyncpg.InsufficientResourcesError,  # class 53: no connection, disk or memory left
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that has not taken over yet
 )
 
 

@@ -6,126 +6,48 @@ same request id changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 import orjson
 
-from ibex.conversation import Message, chain, continues, new_messages
+from ibex.conversation import Message, Outline, chain, continues, new_messages
 from ibex.errors import ConflictError, SessionNotFoundError
 from ibex.ids import new_id, parse_id
+from ibex.sessions import (
+    NewTurn,
+    Place,
+    RecordedTurn,
+    Session,
+    SessionKey,
+    StoredTurn,
+    checkpoint,
+    may_be_same,
+    new_session,
+    place_of,
+    supersedes,
+)
 from ibex.stores.injections import Injection, add_injection
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 
+__all__ = [
+    "Injection",
+    "NewTurn",
+    "RecordedTurn",
+    "Session",
+    "SessionKey",
+    "SessionStore",
+    "StoredTurn",
+    "new_session",
+]
+
 _SQL = load("sessions")
-
-
-@dataclass(frozen=True)
-class Session:
-    org_id: UUID
-    id: UUID
-    agent_id: UUID
-    user_id: UUID | None
-    external_id: str | None
-    status: str  # active | completed
-    origin: str  # proxy | import
-    turn_count: int
-    message_count: int
-    chain_hash: bytes | None  # of the first `message_count` messages
-    last_extracted_turn: int
-    archived_turn: int
-    started_at: datetime
-    last_turn_at: datetime
-    completed_at: datetime | None
-    stored: bool = True  # False: its first turn will store it
-
-    @property
-    def name(self) -> str:
-        """What the client calls it: its own id when it gave one."""
-        return self.external_id or str(self.id)
-
-
-@dataclass(frozen=True)
-class SessionKey:
-    org_id: UUID
-    session_id: UUID
-
-
-@dataclass(frozen=True)
-class NewTurn:
-    org_id: UUID
-    session_id: UUID
-    request_id: str  # unique in the organization
-    messages: Sequence[Message] = field(repr=False)
-    response: Message | None = field(repr=False)  # the assistant's message
-    model: str
-    resent: bool = False  # `messages` is the whole conversation: only what is new is stored
-    complete: bool = True  # False: the answer was cut off
-    finish_reason: str | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    started_at: datetime | None = None  # default: now
-    created_at: datetime | None = None  # when the answer was whole; default: now
-    injection: Injection | None = None
-    opened: Session | None = None  # the session as it was when the request came
-
-
-@dataclass(frozen=True)
-class RecordedTurn:
-    session: Session  # after the turn
-    number: int  # from 1
-    new: bool  # False: the request was recorded before
-
-
-@dataclass(frozen=True)
-class StoredTurn:
-    number: int
-    request_id: str
-    # None once archived and extracted
-    messages: tuple[dict[str, Any], ...] | None = field(repr=False)
-    response: dict[str, Any] | None = field(repr=False)
-    model: str
-    finish_reason: str | None
-    complete: bool
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    started_at: datetime
-    created_at: datetime
-
-
-def new_session(
-    org_id: UUID,
-    agent_id: UUID,
-    user_id: UUID | None,
-    external_id: str | None = None,
-    *,
-    origin: str = "proxy",
-    started_at: datetime | None = None,
-) -> Session:
-    """A session that nobody has stored yet: `record_turn` stores it with its first turn."""
-    start = started_at or datetime.now(UTC)
-    return Session(
-        org_id=org_id,
-        id=new_id(),
-        agent_id=agent_id,
-        user_id=user_id,
-        external_id=external_id,
-        status="active",
-        origin=origin,
-        turn_count=0,
-        message_count=0,
-        chain_hash=None,
-        last_extracted_turn=0,
-        archived_turn=0,
-        started_at=start,
-        last_turn_at=start,
-        completed_at=None,
-        stored=False,
-    )
+# How many of a conversation's last messages may be where its session ends.
+_PLACES: Final = 32
 
 
 class SessionStore:
@@ -184,34 +106,60 @@ class SessionStore:
             raise SessionNotFoundError
         return _session(row)
 
+    async def find_conversation(
+        self, org_id: UUID, agent_id: UUID, user_id: UUID | None, asked: Outline
+    ) -> Session | None:
+        """The session that this conversation goes on with: the one that ends where it began to."""
+        async with self._database.tenant(org_id) as connection:
+            row = await connection.fetchrow(
+                _SQL["find_conversation"],
+                org_id,
+                agent_id,
+                user_id,
+                asked.ends[-_PLACES:],
+                asked.tails[-_PLACES:],
+            )
+        return _session(row) if row else None
+
+    async def find_request(
+        self,
+        org_id: UUID,
+        agent_id: UUID,
+        user_id: UUID | None,
+        asked: Outline,
+        *,
+        key: bytes | None,
+        within: timedelta,
+    ) -> Session | None:
+        """The session whose last request was this one: sent with the same key, or not long ago."""
+        async with self._database.tenant(org_id) as connection:
+            row = await connection.fetchrow(
+                _SQL["find_request"], org_id, agent_id, user_id, asked.end, key, within
+            )
+        return _session(row) if row else None
+
     async def record_turn(self, turn: NewTurn) -> RecordedTurn:
-        """Store the turn; a completed session becomes active again.
+        """Store the turn; a completed session becomes active again. Another try of the session's
+        last turn is not a turn of its own, and what goes on elsewhere than the session does (only
+        of a session that was found by its content) is recorded in a session of its own.
 
         Raises SessionNotFoundError, TypeError when a message cannot be written as JSON.
         """
         hashes = chain(turn.messages) if turn.resent else []
         async with self._database.tenant(turn.org_id) as connection:
             session = None
-            if turn.opened is not None:
+            if turn.opened is not None and not may_be_same(turn.opened, turn):
                 session = await _add_turn(connection, turn.opened, turn, hashes)
-            if session is None:
-                row = await connection.fetchrow(_SQL["lock_session"], turn.org_id, turn.session_id)
-                if row is None:
-                    raise SessionNotFoundError
-                locked = _session(row)
-                recorded = await connection.fetchrow(
-                    _SQL["recorded_turn"], turn.org_id, turn.request_id
-                )
-                if recorded is not None:
-                    return RecordedTurn(locked, recorded["number"], new=False)
-                session = await _add_turn(connection, locked, turn, hashes)
-            if session is None:
-                raise ConflictError("The turn is being recorded twice at this moment.")
+            recorded = (
+                await _record_locked(connection, turn, hashes)
+                if session is None
+                else RecordedTurn(session, session.turn_count, new=True)
+            )
             if turn.injection is not None:
                 await add_injection(
-                    connection, turn.org_id, turn.session_id, turn.request_id, turn.injection
+                    connection, turn.org_id, recorded.session.id, turn.request_id, turn.injection
                 )
-        return RecordedTurn(session, session.turn_count, new=True)
+        return recorded
 
     async def record_injection(
         self, org_id: UUID, session_id: UUID, request_id: str, injection: Injection
@@ -266,19 +214,78 @@ async def _find(
     return _session(row) if row else None
 
 
+async def _record_locked(
+    connection: Connection, turn: NewTurn, hashes: Sequence[bytes]
+) -> RecordedTurn:
+    row = await connection.fetchrow(_SQL["lock_session"], turn.org_id, turn.session_id)
+    if row is None:
+        raise SessionNotFoundError
+    locked = _session(row)
+    recorded = await connection.fetchrow(_SQL["recorded_turn"], turn.org_id, turn.request_id)
+    if recorded is not None:
+        return RecordedTurn(locked, recorded["number"] or locked.turn_count, new=False)
+    place = place_of(locked, turn)
+    if place is Place.SAME:
+        settled = await _settle_tries(connection, locked, turn, hashes)
+        if settled is not None:
+            return settled
+    elif place is Place.FORK:
+        locked = new_session(
+            locked.org_id, locked.agent_id, locked.user_id, started_at=turn.started_at
+        )
+    session = await _add_turn(connection, locked, turn, hashes)
+    if session is None:
+        raise ConflictError("The turn is being recorded twice at this moment.")
+    return RecordedTurn(session, session.turn_count, new=True)
+
+
+async def _settle_tries(
+    connection: Connection, session: Session, turn: NewTurn, hashes: Sequence[bytes]
+) -> RecordedTurn | None:
+    """Which of two tries is the turn; None when the pipeline knows the earlier one already, so
+    that the later answer must follow it."""
+    org_id, number = session.org_id, session.turn_count
+    last = await connection.fetchrow(_SQL["last_turn"], org_id, session.id, number)
+    if last is None:
+        return None
+    if not supersedes(turn, session, last["started_at"]):
+        await connection.execute(_SQL["note_try"], org_id, turn.request_id, session.request_hash)
+        return RecordedTurn(session, number, new=False)
+    after = checkpoint(session, turn, hashes)
+    now = datetime.now(UTC)
+    row = await connection.fetchrow(
+        _SQL["replace_turn"],
+        org_id,
+        session.id,
+        number,
+        turn.request_id,
+        _storable(turn.response),
+        after.message_count,
+        after.chain_hash,
+        turn.model,
+        turn.finish_reason,
+        turn.complete,
+        turn.prompt_tokens,
+        turn.completion_tokens,
+        turn.started_at or now,
+        turn.created_at or now,
+        after.dialogue_hash,
+        after.tail_hash,
+        after.request_hash,
+        turn.request_key,
+    )
+    if row is None:
+        return None if turn.answered else RecordedTurn(session, number, new=False)
+    await connection.execute(_SQL["note_try"], org_id, last["request_id"], session.request_hash)
+    return RecordedTurn(_session(row), number, new=True)
+
+
 async def _add_turn(
     connection: Connection, session: Session, turn: NewTurn, hashes: Sequence[bytes]
 ) -> Session | None:
     """The session after the turn; None when it is not (any more) as `session` says."""
-    said = [turn.response] if turn.response is not None and turn.complete else []
-    if turn.resent:
-        new = await _cut(connection, session, turn, hashes)
-        count, base = len(turn.messages), hashes[-1] if hashes else b""
-        after = chain(said, base)
-    else:
-        new = turn.messages
-        count, base = session.message_count + len(new), session.chain_hash or b""
-        after = chain([*new, *said], base)
+    new = await _cut(connection, session, turn, hashes) if turn.resent else turn.messages
+    after = checkpoint(session, turn, hashes if turn.resent else None)
     now = datetime.now(UTC)
     values = (
         session.org_id,
@@ -288,8 +295,8 @@ async def _add_turn(
         turn.request_id,
         _storable(list(new)),
         _storable(turn.response),
-        count + len(said),
-        after[-1] if after else base,
+        after.message_count,
+        after.chain_hash,
         turn.model,
         turn.finish_reason,
         turn.complete,
@@ -297,6 +304,10 @@ async def _add_turn(
         turn.completion_tokens,
         turn.started_at or now,
         turn.created_at or now,
+        after.dialogue_hash,
+        after.tail_hash,
+        after.request_hash,
+        turn.request_key,
     )
     if session.stored:
         row = await connection.fetchrow(_SQL["record_turn"], *values)

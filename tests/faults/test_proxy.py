@@ -183,37 +183,46 @@ async def cabled(settings: Settings, token: str) -> AsyncIterator[tuple[Cable, P
         await cable.cut()
 
 
-async def test_without_postgresql_nothing_is_sent_that_could_not_be_kept(
+async def test_without_postgresql_and_room_nothing_is_sent_that_could_not_be_kept(
     proxy_settings: Settings,
     redis_server: ProcessSpec,
     upstream: ScriptedUpstream,
     token: AccessToken,
     recorded: Recorded,
 ) -> None:
+    folder = proxy_settings.spool_folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
     async with cabled(proxy_settings, token.text) as (cable, proxy):
         assert (await proxy.chat("x")).status == 200
+        folder.write_text("in the way")  # a disk that takes nothing
         await cable.cut()
 
         async def refused() -> bool:
             reply = await proxy.chat("x")
-            return (reply.status, reply.code) == (503, "database_unavailable")
+            return (reply.status, reply.code) == (503, "spool_full")
 
         await until(refused)
         asked = len(upstream.arrived)
         for headers in ({}, {"x-ibex-session-id": "s-1"}, {"x-ibex-user-id": "u-1"}):
             reply = await proxy.chat("x", headers=headers)
-            assert (reply.status, reply.code) == (503, "database_unavailable")
+            assert (reply.status, reply.code) == (503, "spool_full")
             assert reply.headers["retry-after"] == "1"
         assert len(upstream.arrived) == asked
         ready = await proxy.call("GET", "/ready")
-        assert (ready.status, ready.json["checks"]["postgres"]) == (503, False)
+        assert (ready.status, ready.json["ready"]) == (503, False)
+        assert (ready.json["checks"]["postgres"], ready.json["checks"]["spool"]) == (False, False)
         # Who wants nothing recorded needs no PostgreSQL.
         assert (await proxy.chat("x", headers={"x-ibex-memory": "off"})).status == 200
 
         await cable.plug()
+
+        async def served() -> bool:
+            return (await proxy.chat("x")).status == 200
+
+        await until(served)
         reply = await proxy.chat("x")
-        assert reply.status == 200
         assert len(await recorded.turns(reply.headers["x-ibex-session-id"])) == 1
+    folder.unlink()
 
 
 async def test_the_end_is_withheld_when_the_turn_cannot_be_kept(
@@ -232,6 +241,8 @@ async def test_the_end_is_withheld_when_the_turn_cannot_be_kept(
         writer.write(b"".join(map(chunk, rest)) + b"0\r\n\r\n")
 
     upstream.script = script
+    folder = proxy_settings.spool_folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
     async with cabled(proxy_settings, token.text) as (cable, proxy):
         name = session_name()
         reading = asyncio.create_task(read_raw(proxy, name))
@@ -240,6 +251,7 @@ async def test_the_end_is_withheld_when_the_turn_cannot_be_kept(
             return bool(upstream.arrived)
 
         await until(arrived)
+        folder.write_text("in the way")
         await cable.cut()
         go_on.set()
         got = await reading
@@ -248,10 +260,18 @@ async def test_the_end_is_withheld_when_the_turn_cannot_be_kept(
         assert not got.endswith(b"0\r\n\r\n")
         assert await recorded.turns(name) == []
 
-        # A short break in the middle of the commit loses nothing and stores nothing twice.
+        # With room on the disk, a break in the middle of the commit loses nothing.
+        folder.unlink()
         await cable.plug()
+        name = session_name()
         go_on.clear()
         asked = len(upstream.arrived)
+
+        async def begun() -> bool:
+            ready = await proxy.call("GET", "/ready")
+            return bool(ready.json["checks"]["postgres"] and ready.json["checks"]["spool"])
+
+        await until(begun)
         reading = asyncio.create_task(read_raw(proxy, name))
 
         async def arrived_again() -> bool:
@@ -260,9 +280,10 @@ async def test_the_end_is_withheld_when_the_turn_cannot_be_kept(
         await until(arrived_again)
         await cable.cut()
         go_on.set()
-        await asyncio.sleep(0.05)
-        await cable.plug()
         assert b"[DONE]" in await reading
+        assert await recorded.turns(name) == []
+        await cable.plug()
+        assert (await recorded.turn_within(name)).complete
         assert len(await recorded.turns(name)) == 1
 
 

@@ -154,11 +154,18 @@ async def test_an_answer_that_was_cut_off_is_asked_for_again(
 ) -> None:
     cut = resend(session, user("one"), answer="a", complete=False)
     state = (await store.record_turn(cut)).session
-    state = (await store.record_turn(resend(state, user("one"), answer="a1"))).session
+    again = resend(state, user("one"), answer="a1")
+    state = (await store.record_turn(again)).session
     await store.record_turn(resend(state, user("one"), assistant("a1"), user("two")))
     turns = await store.turns(org_id, session.id)
-    assert [turn.messages for turn in turns] == [(user("one"),), (), (user("two"),)]
-    assert [turn.complete for turn in turns] == [False, True, True]
+    assert [turn.messages for turn in turns] == [(user("one"),), (user("two"),)]
+    assert [turn.response for turn in turns] == [assistant("a1"), assistant("yes")]
+    assert turns[0].request_id == again.request_id
+    assert all(turn.complete for turn in turns)
+    # Whatever is recorded once more changes nothing.
+    for turn in (cut, again):
+        assert not (await store.record_turn(turn)).new
+    assert await store.turns(org_id, session.id) == turns
 
 
 async def test_turns_of_others_do_not_need_the_conversation(

@@ -42,6 +42,23 @@ class Session(Base):
             postgresql_where=text("status = 'completed' AND archived_turn < turn_count"),
         ),
         Index("ix_sessions_listed", "org_id", "agent_id", "started_at"),
+        Index(
+            "ix_sessions_tail",
+            "org_id",
+            "agent_id",
+            "user_id",
+            "tail_hash",
+            "last_turn_at",
+            postgresql_where=text("tail_hash IS NOT NULL"),
+        ),
+        Index(
+            "ix_sessions_request",
+            "org_id",
+            "agent_id",
+            "request_hash",
+            "last_turn_at",
+            postgresql_where=text("request_hash IS NOT NULL"),
+        ),
     )
 
     org_id: Mapped[OrgId] = mapped_column(organization_key())
@@ -53,9 +70,14 @@ class Session(Base):
     status: Mapped[str] = mapped_column(server_default="active")
     origin: Mapped[str] = mapped_column(server_default="proxy")  # proxy | import
     turn_count: Mapped[int] = mapped_column(server_default="0")
-    # SHA-256 chain over the first `message_count` messages: see ibex/sessions.py
+    # SHA-256 chain over the first `message_count` messages: see ibex/conversation.py
     message_count: Mapped[int] = mapped_column(server_default="0")
     chain_hash: Mapped[Bytes | None]
+    # of the dialogue, by which a request without a session's name finds it: see ibex/sessions.py
+    dialogue_hash: Mapped[Bytes | None]
+    tail_hash: Mapped[Bytes | None]
+    request_hash: Mapped[Bytes | None]
+    request_key: Mapped[Bytes | None]
     last_extracted_turn: Mapped[int] = mapped_column(server_default="0")
     archived_turn: Mapped[int] = mapped_column(server_default="0")
     started_at: Mapped[Created]

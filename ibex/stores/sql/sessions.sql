@@ -16,6 +16,41 @@ SELECT * FROM (
 ORDER BY preference
 LIMIT 1;
 
+-- name: find_conversation
+-- $2 agent, $3 user or NULL; $4 and $5: the ends and the tails of the request's dialogue, from its
+-- beginning on. The session that ends where the request began to go on: all of the dialogue is the
+-- same, or it is active and its last messages are. The longest, then the latest.
+SELECT s.*
+FROM unnest($4::bytea[], $5::bytea[]) WITH ORDINALITY AS place (dialogue, tail, length)
+CROSS JOIN LATERAL (
+  (
+    SELECT * FROM ibex_core.sessions
+    WHERE org_id = $1 AND agent_id = $2 AND user_id = $3::uuid AND tail_hash = place.tail
+    ORDER BY last_turn_at DESC
+    LIMIT 10
+  ) UNION ALL (
+    SELECT * FROM ibex_core.sessions
+    WHERE org_id = $1 AND agent_id = $2 AND user_id IS NULL AND $3::uuid IS NULL
+      AND tail_hash = place.tail
+    ORDER BY last_turn_at DESC
+    LIMIT 10
+  )
+) s
+WHERE s.dialogue_hash = place.dialogue OR s.status = 'active'
+ORDER BY s.dialogue_hash = place.dialogue DESC, place.length DESC, s.status = 'active' DESC,
+  s.last_turn_at DESC
+LIMIT 1;
+
+-- name: find_request
+-- $2 agent, $3 user or NULL. The session whose last request was $4: whenever its Idempotency-Key was
+-- the same ($5), or within $6 when the client says that it sends it again.
+SELECT *
+FROM ibex_core.sessions
+WHERE org_id = $1 AND agent_id = $2 AND request_hash = $4 AND user_id IS NOT DISTINCT FROM $3::uuid
+  AND (request_key = $5::bytea OR last_turn_at > now() - $6::interval)
+ORDER BY last_turn_at DESC
+LIMIT 1;
+
 -- name: add_session
 -- Nothing when the application's id is taken by now: then it can be found.
 INSERT INTO ibex_core.sessions
@@ -39,7 +74,46 @@ WHERE org_id = $1 AND session_id = $2 AND message_count <= cardinality($3::bytea
   AND chain_hash = ($3::bytea[])[message_count];
 
 -- name: recorded_turn
-SELECT session_id, number FROM ibex_core.session_turns WHERE org_id = $1 AND request_id = $2;
+-- As a turn, or as another try of one.
+SELECT number FROM ibex_core.session_turns WHERE org_id = $1 AND request_id = $2
+UNION ALL
+SELECT 0 FROM ibex_core.idempotency_keys WHERE org_id = $1 AND key = 'try:' || $2::text
+LIMIT 1;
+
+-- name: last_turn
+SELECT number, request_id, started_at
+FROM ibex_core.session_turns
+WHERE org_id = $1 AND session_id = $2 AND number = $3;
+
+-- name: note_try
+-- Of a turn that is recorded with another try's answer.
+INSERT INTO ibex_core.idempotency_keys (org_id, key, request_sha256)
+VALUES ($1, 'try:' || $2::text, $3)
+ON CONFLICT DO NOTHING;
+
+-- name: replace_turn
+-- The session's last turn gets this try's answer. Nothing when the pipeline has it, or may be at it.
+WITH replaced AS (
+  UPDATE ibex_core.session_turns t
+  SET request_id = $4, response = $5::jsonb, message_count = $6, chain_hash = $7, model = $8,
+    finish_reason = $9, complete = $10, prompt_tokens = $11, completion_tokens = $12,
+    started_at = $13, created_at = $14
+  FROM ibex_core.sessions s
+  WHERE s.org_id = $1 AND s.id = $2 AND s.status = 'active' AND s.turn_count = $3
+    AND s.last_extracted_turn < $3 AND s.archived_turn < $3
+    AND NOT EXISTS (
+      SELECT FROM ibex_core.extraction_jobs j
+      WHERE j.org_id = $1 AND j.session_id = $2 AND j.status = 'leased'
+    )
+    AND t.org_id = $1 AND t.session_id = $2 AND t.number = $3
+  RETURNING t.number
+)
+UPDATE ibex_core.sessions s
+SET message_count = $6, chain_hash = $7, dialogue_hash = $15, tail_hash = $16, request_hash = $17,
+  request_key = $18, last_turn_at = greatest(s.last_turn_at, $14)
+FROM replaced
+WHERE s.org_id = $1 AND s.id = $2
+RETURNING s.*;
 
 -- name: record_turn
 -- Waits for the session's lock, so that its turns come one after the other. Nothing when the
@@ -64,7 +138,8 @@ WITH locked AS (
 )
 UPDATE ibex_core.sessions s
 SET turn_count = a.number, message_count = $8, chain_hash = $9, status = 'active',
-  completed_at = NULL, last_turn_at = greatest(s.last_turn_at, $16)
+  completed_at = NULL, last_turn_at = greatest(s.last_turn_at, $16), dialogue_hash = $17,
+  tail_hash = $18, request_hash = $19, request_key = $20
 FROM added a
 WHERE s.org_id = $1 AND s.id = $2
 RETURNING s.*;
@@ -74,8 +149,8 @@ RETURNING s.*;
 WITH opened AS (
   INSERT INTO ibex_core.sessions
     (org_id, id, agent_id, user_id, external_id, origin, started_at, last_turn_at, turn_count,
-     message_count, chain_hash)
-  VALUES ($1, $2, $17, $18, $19, $20, $21, $16, $3::integer + 1, $8, $9)
+     message_count, chain_hash, dialogue_hash, tail_hash, request_hash, request_key)
+  VALUES ($1, $2, $21, $22, $23, $24, $25, $16, $3::integer + 1, $8, $9, $17, $18, $19, $20)
   ON CONFLICT DO NOTHING
   RETURNING *
 ), added AS (
