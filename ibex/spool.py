@@ -385,7 +385,7 @@ class Spool:
         others = [one for one in self._segments.values() if one is not own]
         if changed == self._looked_at and not others and not again:
             return
-        names = {entry.name for entry in os.scandir(self._folder) if entry.name.endswith(_SUFFIX)}
+        names = {path.name for path in self._folder.iterdir() if path.suffix == _SUFFIX}
         for name in set(self._segments) - names:
             del self._segments[name]
         for name in names:
