@@ -206,14 +206,18 @@ async def redis_client(
 
 @pytest.fixture
 async def assembler_server(
-    settings: Settings, redis_server: ProcessSpec
+    request: pytest.FixtureRequest, settings: Settings, redis_server: ProcessSpec
 ) -> AsyncIterator[Settings]:
     """The assembler in the test's own loop, on `settings.assembler_target`.
 
-    Context is found by words only unless the test asks for `embedder_server` as well. The deadline
-    is long: how busy the machine is must not decide what a test sees.
+    Context is found by words only unless the test asks for `embedder_server` as well, whether or
+    not an earlier test has started it. The deadline is long: how busy the machine is must not
+    decide what a test sees.
     """
-    patient = settings.model_copy(update={"retrieval_deadline_ms": 5000.0})
+    changes: dict[str, object] = {"retrieval_deadline_ms": 5000.0}
+    if "embedder_server" not in request.fixturenames:
+        changes["embedder_url"] = f"http://127.0.0.1:{free_port()}"
+    patient = settings.model_copy(update=changes)
     async with running(patient):
         yield patient
 
