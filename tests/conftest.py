@@ -35,6 +35,8 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.migrate import migrate
 from ibex.stores.postgres import Database
 
+pytest_plugins = ["tests.proxy_fixtures"]
+
 
 def free_port() -> int:
     with socket.socket() as listener:

@@ -1,49 +1,26 @@
 """A proxy between a client and an upstream, with parts that can be taken away."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from uuid import UUID
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 
-from ibex.access_tokens import AccessToken
 from ibex.settings import Settings
-from ibex.stores.identity import IdentityStore
-from ibex.stores.postgres import Database
-from ibex.stores.sessions import SessionStore
 from tests.conftest import free_port
 from tests.faults.relay import Relay
-from tests.proxying import Recorded, ScriptedUpstream
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream().running() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def proxy_settings(settings: Settings, upstream: ScriptedUpstream) -> Settings:
-    """Patient: what is slow here is slow because a test holds it up."""
-    return settings.model_copy(
-        update={
-            "provider_base_url": upstream.url,
-            "assembler_port": free_port(),
-            "proxy_port": free_port(),
-            "assembly_timeout_ms": 10_000.0,
-            "retrieval_deadline_ms": 2_000.0,
-        }
-    )
-
-
-@pytest.fixture
-async def token(identity: IdentityStore, org_id: UUID, agent_id: UUID) -> AccessToken:
-    return await identity.create_token(org_id, "app", agent_id=agent_id)
-
-
-@pytest.fixture
-def recorded(database: Database, org_id: UUID, agent_id: UUID) -> Recorded:
-    return Recorded(SessionStore(database), org_id, agent_id)
+def proxy_changes() -> Mapping[str, Any]:
+    """More patient than elsewhere: what is slow here is slow because a test holds it up."""
+    return {
+        "assembler_port": free_port(),
+        "proxy_port": free_port(),
+        "upstream_idle_timeout": 120.0,
+        "assembly_timeout_ms": 10_000.0,
+        "retrieval_deadline_ms": 2_000.0,
+    }
 
 
 @pytest.fixture

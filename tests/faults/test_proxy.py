@@ -4,9 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from uuid import UUID
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -17,8 +17,6 @@ from ibex.embedded.probes import http_ok
 from ibex.embedded.process import ProcessSpec
 from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
-from ibex.stores.postgres import Database
-from ibex.stores.sessions import SessionStore
 from ibex.stores.traces import open_clickhouse
 from tests.conftest import free_port, service_env
 from tests.proxying import (
@@ -39,31 +37,8 @@ from tests.proxying import (
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream().running() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def proxy_settings(settings: Settings, upstream: ScriptedUpstream) -> Settings:
-    return settings.model_copy(
-        update={
-            "provider_base_url": upstream.url,
-            "assembler_port": free_port(),
-            "proxy_port": free_port(),
-            "assembly_timeout_ms": 300.0,
-        }
-    )
-
-
-@pytest.fixture
-async def token(identity: IdentityStore, org_id: UUID, agent_id: UUID) -> AccessToken:
-    return await identity.create_token(org_id, "app", agent_id=agent_id)
-
-
-@pytest.fixture
-def recorded(database: Database, org_id: UUID, agent_id: UUID) -> Recorded:
-    return Recorded(SessionStore(database), org_id, agent_id)
+def proxy_changes(proxy_changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**proxy_changes, "assembly_timeout_ms": 300.0, "retrieval_deadline_ms": 40.0}
 
 
 @asynccontextmanager

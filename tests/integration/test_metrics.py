@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -16,7 +16,6 @@ from pyreqwest.exceptions import PyreqwestError
 
 from api.metrics import Figures
 from hotpath.assembler.server import running
-from ibex.access_tokens import AccessToken
 from ibex.embedded.probes import http_ok
 from ibex.errors import ConfigurationError
 from ibex.ids import new_id
@@ -24,7 +23,6 @@ from ibex.metrics import LABELS
 from ibex.rpc import AssembleContextRequest, ContextClient, Message
 from ibex.rpc.clients import open_channel
 from ibex.settings import Settings
-from ibex.stores.identity import IdentityStore
 from ibex.stores.jobs import JobStore
 from ibex.stores.postgres import Database
 from tests.conftest import free_port, http_service, run_server
@@ -45,36 +43,6 @@ from tests.scraping import OTHER_LABELS, Page, read_page, scrape
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-|[0-9a-f]{32}|req_|ibex_pat_")
 CHAT = "/v1/chat/completions"
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream().running() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def patient(settings: Settings, upstream: ScriptedUpstream) -> Settings:
-    return settings.model_copy(
-        update={
-            "provider_base_url": upstream.url,
-            "upstream_idle_timeout": 0.3,
-            "assembly_timeout_ms": 5_000.0,
-        }
-    )
-
-
-@pytest.fixture
-async def token(identity: IdentityStore, org_id: UUID, agent_id: UUID) -> AccessToken:
-    return await identity.create_token(org_id, "app", agent_id=agent_id)
-
-
-@pytest.fixture
-async def proxy(
-    patient: Settings, assembler_server: Settings, token: AccessToken
-) -> AsyncIterator[ProxyClient]:
-    async with running_proxy(patient) as base, proxy_client(base, token.text) as client:
-        yield client
 
 
 def grown(before: Page, after: Page, name: str, **labels: str) -> float:
@@ -190,8 +158,8 @@ async def test_no_page_says_who_asked(proxy: ProxyClient, api_server: Settings) 
         assert "diary" not in page.text
 
 
-async def test_a_token_closes_the_page(patient: Settings) -> None:
-    closed = patient.model_copy(update={"metrics_token": SecretStr("s3cret")})
+async def test_a_token_closes_the_page(proxy_settings: Settings) -> None:
+    closed = proxy_settings.model_copy(update={"metrics_token": SecretStr("s3cret")})
     async with running_proxy(closed) as base, proxy_client(base, "s3cret") as client:
         refused = await client.call("GET", "/metrics", headers={"authorization": "Bearer x"})
         assert (refused.status, refused.code) == (401, "invalid_api_key")

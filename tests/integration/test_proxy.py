@@ -1,7 +1,7 @@
 """The proxy on a real assembler and PostgreSQL; only the model is a stand-in."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,6 @@ from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.invalidation import Invalidations
 from ibex.stores.postgres import Database
-from ibex.stores.sessions import SessionStore
 from tests.conftest import free_port
 from tests.proxying import (
     STREAM_HEAD,
@@ -42,50 +41,8 @@ from tests.proxying import (
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream().running() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def proxy_settings(settings: Settings, upstream: ScriptedUpstream) -> Settings:
-    """What context is found does not matter here, but that it comes: two cores are shared."""
-    return settings.model_copy(
-        update={
-            "provider_base_url": upstream.url,
-            "upstream_idle_timeout": 0.5,
-            "assembly_timeout_ms": 5_000.0,
-            "retrieval_deadline_ms": 1_000.0,
-            "max_body_bytes": 100_000,
-            "provider_circuit_failures": 1_000,
-        }
-    )
-
-
-@pytest.fixture
-async def token(identity: IdentityStore, org_id: UUID, agent_id: UUID) -> AccessToken:
-    return await identity.create_token(org_id, "app", agent_id=agent_id)
-
-
-@pytest.fixture
-async def proxy(
-    proxy_settings: Settings, assembler_server: Settings, token: AccessToken
-) -> AsyncIterator[ProxyClient]:
-    async with (
-        running_proxy(proxy_settings) as base,
-        proxy_client(base, token.text) as client,
-    ):
-        yield client
-
-
-@pytest.fixture
-def store(database: Database) -> SessionStore:
-    return SessionStore(database)
-
-
-@pytest.fixture
-def recorded(store: SessionStore, org_id: UUID, agent_id: UUID) -> Recorded:
-    return Recorded(store, org_id, agent_id)
+def proxy_changes() -> Mapping[str, Any]:
+    return {"upstream_idle_timeout": 0.5, "max_body_bytes": 100_000}
 
 
 # --- the way through ---
@@ -274,17 +231,17 @@ async def test_the_memory_switch(
 
 
 async def test_a_user_has_sessions_of_its_own(
-    proxy: ProxyClient, identity: IdentityStore, store: SessionStore, org_id: UUID, agent_id: UUID
+    proxy: ProxyClient, identity: IdentityStore, recorded: Recorded, org_id: UUID, agent_id: UUID
 ) -> None:
     name = session_name()
     for user in ("u-1", "u-2"):
         headers = {"x-ibex-session-id": name, "x-ibex-user-id": user}
         assert (await proxy.chat("x", headers=headers)).status == 200
         user_id = await identity.user(org_id, user)
-        session = await store.find_session(org_id, agent_id, user_id, name)
+        session = await recorded.store.find_session(org_id, agent_id, user_id, name)
         assert session is not None
         assert session.turn_count == 1
-    assert await store.find_session(org_id, agent_id, None, name) is None
+    assert await recorded.store.find_session(org_id, agent_id, None, name) is None
 
 
 async def test_a_session_is_completed_and_comes_back(

@@ -1,6 +1,5 @@
 """Rate limits as an application meets them: through the proxy, with the openai client."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import UUID
 
@@ -31,40 +30,6 @@ from tests.proxying import (
 )
 
 RESET = "x-ratelimit-reset-requests"
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream().running() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def proxy_settings(settings: Settings, upstream: ScriptedUpstream) -> Settings:
-    return settings.model_copy(
-        update={
-            "provider_base_url": upstream.url,
-            "assembly_timeout_ms": 5_000.0,
-            "retrieval_deadline_ms": 1_000.0,
-            "rate_limit_timeout_ms": 5_000.0,
-        }
-    )
-
-
-@pytest.fixture
-async def token(identity: IdentityStore, org_id: UUID, agent_id: UUID) -> AccessToken:
-    return await identity.create_token(org_id, "app", agent_id=agent_id)
-
-
-@pytest.fixture
-async def proxy(
-    proxy_settings: Settings, assembler_server: Settings, token: AccessToken
-) -> AsyncIterator[ProxyClient]:
-    async with (
-        running_proxy(proxy_settings) as base,
-        proxy_client(base, token.text) as client,
-    ):
-        yield client
 
 
 @pytest.fixture

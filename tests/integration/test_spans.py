@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -80,33 +79,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream().running() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def patient(settings: Settings, upstream: ScriptedUpstream) -> Settings:
-    return settings.model_copy(
-        update={
-            "provider_base_url": upstream.url,
-            "upstream_idle_timeout": 0.3,
-            "assembly_timeout_ms": 5_000.0,
-        }
-    )
-
-
-@pytest.fixture
-async def token(identity: IdentityStore, org_id: UUID, agent_id: UUID) -> AccessToken:
-    return await identity.create_token(org_id, "app", agent_id=agent_id)
-
-
-@pytest.fixture
-async def proxy(
-    seen: Seen, patient: Settings, assembler_server: Settings, token: AccessToken
-) -> AsyncIterator[ProxyClient]:
-    async with running_proxy(patient) as base, proxy_client(base, token.text) as client:
-        yield client
+def proxy(seen: Seen, proxy: ProxyClient) -> ProxyClient:
+    """Traced."""
+    return proxy
 
 
 def attributes(span: ReadableSpan) -> dict[str, Any]:
@@ -244,9 +219,9 @@ async def test_a_server_that_is_silent_is_an_error_of_both(
 
 
 async def test_without_the_assembler_the_search_is_an_error_and_the_request_is_not(
-    seen: Seen, patient: Settings, upstream: ScriptedUpstream, token: AccessToken
+    seen: Seen, proxy_settings: Settings, upstream: ScriptedUpstream, token: AccessToken
 ) -> None:
-    alone = patient.model_copy(update={"assembler_address": f"127.0.0.1:{free_port()}"})
+    alone = proxy_settings.model_copy(update={"assembler_address": f"127.0.0.1:{free_port()}"})
     async with running_proxy(alone) as base, proxy_client(base, token.text) as client:
         assert (await client.chat("Hello")).status == 200
         search = await seen.named("search_memory")
@@ -256,9 +231,9 @@ async def test_without_the_assembler_the_search_is_an_error_and_the_request_is_n
 
 
 async def test_the_models_server_hears_of_the_trace_only_when_told(
-    seen: Seen, patient: Settings, upstream: ScriptedUpstream, token: AccessToken
+    seen: Seen, proxy_settings: Settings, upstream: ScriptedUpstream, token: AccessToken
 ) -> None:
-    told = patient.model_copy(update={"trace_provider": True})
+    told = proxy_settings.model_copy(update={"trace_provider": True})
     async with running_proxy(told) as base, proxy_client(base, token.text) as client:
         await client.chat("Hello", headers={"traceparent": PARENT})
     chat = await seen.named("chat m")
@@ -282,7 +257,7 @@ async def test_a_mark_in_every_text_is_nowhere_to_be_seen(
     upstream: ScriptedUpstream,
     database: Database,
     identity: IdentityStore,
-    patient: Settings,
+    proxy_settings: Settings,
     assembler_server: Settings,
     clickhouse_server: ProcessSpec,
     org_id: UUID,
@@ -290,7 +265,7 @@ async def test_a_mark_in_every_text_is_nowhere_to_be_seen(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    await ensure_traces(patient)
+    await ensure_traces(proxy_settings)
     await identity.set_directive(org_id, agent_id, f"Always say {MARK}.")
     await remember(database, org_id, agent_id, f"The user's cat is called {MARK}.")
     session, user = f"{MARK}-{session_name()}", f"{MARK}-user"
@@ -325,7 +300,7 @@ async def test_a_mark_in_every_text_is_nowhere_to_be_seen(
     pages = [(await scrape(base)).text for base in (proxy.base, operations)]
 
     def rows() -> str:
-        client = open_clickhouse(patient)
+        client = open_clickhouse(proxy_settings)
         try:
             parameters = {"org": str(org_id)}
             answer = client.query(
