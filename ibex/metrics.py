@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import psutil
 from prometheus_client import (
@@ -93,13 +93,19 @@ def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
     return _made(Counter, name, labels, lambda: Counter(name, text, labels, registry=_registry))
 
 
-def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
-    """Of several workers the sum over those that live."""
+def gauge(
+    name: str,
+    text: str,
+    labels: Sequence[str] = (),
+    *,
+    workers: Literal["livesum", "livemax"] = "livesum",
+) -> Gauge:
+    """Of several workers the sum over those that live, or the largest where all see the same."""
     return _made(
         Gauge,
         name,
         labels,
-        lambda: Gauge(name, text, labels, registry=_registry, multiprocess_mode="livesum"),
+        lambda: Gauge(name, text, labels, registry=_registry, multiprocess_mode=workers),
     )
 
 

@@ -29,8 +29,19 @@ from typing import BinaryIO, Final
 
 from ibex.errors import DatabaseUnavailableError, IbexError, SpoolFullError
 from ibex.ids import new_id
+from ibex.metrics import counter
 
 _log = logging.getLogger("ibex.spool")
+_DRAINED: Final = counter("ibex_spool_drained_total", "Spooled turns that were stored after all.")
+_REFUSED: Final = counter(
+    "ibex_spool_refused_total", "Turns that found no room in the spool, or a disk that failed."
+)
+_REJECTED: Final = counter(
+    "ibex_spool_rejected_total", "Spooled turns that can never be stored, kept aside."
+)
+_TORN: Final = counter(
+    "ibex_spool_torn_total", "Segments with a record that a crash cut off or a disk damaged."
+)
 
 _MAGIC: Final = b"IBS1"
 _HEAD: Final = struct.Struct("<4sQHII")
@@ -45,8 +56,17 @@ Drain = Callable[[bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """What is to be drained, of all processes."""
+
+    records: int
+    bytes: int  # on the disk
+    oldest_age: float  # seconds; 0 when nothing waits
+
+
+@dataclass(frozen=True)
 class SpoolStatus:
-    """For /ready and metrics."""
+    """For /ready."""
 
     pending: int  # records of all processes
     bytes: int  # on the disk
@@ -168,6 +188,7 @@ class Spool:
         record = encode(key, payload, moment)
         waiting = sum(len(one[1]) for one in self._waiting)
         if self._bytes() + waiting + len(record) > self._max_bytes:
+            _REFUSED.inc()
             raise SpoolFullError
         written = asyncio.get_running_loop().create_future()
         self._waiting.append((key, record, moment, written))
@@ -199,13 +220,21 @@ class Spool:
         self._look()
         return not self._waiting and not any(one.times for one in self._segments.values())
 
-    def status(self) -> SpoolStatus:
+    def waiting(self) -> Waiting:
         self._look()
         times = [segment.times[0] for segment in self._segments.values() if segment.times]
-        return SpoolStatus(
-            pending=sum(len(segment.times) for segment in self._segments.values()),
+        return Waiting(
+            records=sum(len(segment.times) for segment in self._segments.values()),
             bytes=self._bytes(),
             oldest_age=max(0.0, (time.time_ns() - min(times)) / 1e9) if times else 0.0,
+        )
+
+    def status(self) -> SpoolStatus:
+        waiting = self.waiting()
+        return SpoolStatus(
+            pending=waiting.records,
+            bytes=waiting.bytes,
+            oldest_age=waiting.oldest_age,
             spooled=self._spooled,
             drained=self._drained,
             rejected=self._rejected,
@@ -232,6 +261,7 @@ class Spool:
                     self._failed_at = time.monotonic()
                     _log.error("the spool cannot be written: %s", type(error).__name__)
                     self._seal()  # what was half written ends this segment
+                    _REFUSED.inc(len(batch))
                     self._answer(batch, SpoolFullError("The spool cannot be written."))
                     continue
                 for key, record, moment, _ in batch:
@@ -324,10 +354,12 @@ class Spool:
             raise
         except (IbexError, ValueError, TypeError, LookupError) as error:
             self._rejected += 1
+            _REJECTED.inc()
             _log.error("a spooled record is kept aside: %s", type(error).__name__)
             await asyncio.to_thread(self._keep_aside, record)
         else:
             self._drained += 1
+            _DRAINED.inc()
 
     def _keep_aside(self, record: Record) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -348,6 +380,7 @@ class Spool:
             return  # written since, just before its process let go of it
         if segment.damaged or os.fstat(file.fileno()).st_size > segment.drained:
             self._torn += 1
+            _TORN.inc()
             _log.warning("the spool had a record that is not whole")
         if segment.damaged:
             path.rename(path.with_suffix(".damaged"))

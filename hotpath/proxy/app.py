@@ -77,7 +77,7 @@ class Proxy(Service):
             metrics.IN_FLIGHT.dec()
             if self._parts is not None:
                 self._parts.limits.settle(exchange)
-                row = trace_of(exchange)
+                row = trace_of(exchange, self._parts.providers.hosts)
                 if row is not None:
                     self._parts.traces.add(row)
             metrics.count(exchange)
@@ -109,7 +109,7 @@ class Proxy(Service):
             case [b"ready"]:
                 return "GET", lambda: parts.readiness.ready(exchange)
             case [b"metrics"]:
-                return "GET", lambda: self._metrics(exchange)
+                return "GET", lambda: self._metrics(exchange, parts)
         raise NotFoundError("There is nothing at this address.", hint="Check the base URL.")
 
     async def _chat(self, exchange: Exchange, parts: Parts) -> None:
@@ -118,8 +118,9 @@ class Proxy(Service):
     async def _pass(self, exchange: Exchange, parts: Parts, handler: Handler) -> None:
         await handler(exchange, await self._identify(exchange, parts))
 
-    async def _metrics(self, exchange: Exchange) -> None:
+    async def _metrics(self, exchange: Exchange, parts: Parts) -> None:
         check_reader(exchange.headers.get("authorization", ""), self._settings.metrics_token)
+        parts.gauges.look()
         await send_bytes(exchange, 200, await asyncio.to_thread(render), CONTENT_TYPE)
 
     async def _complete(self, exchange: Exchange, parts: Parts, name: str) -> None:

@@ -85,7 +85,7 @@ class ChatCompletions:
                 context = await self._assemble(exchange, asked)
             _tell(exchange, context)
             plan = plan_of(caller.agent, model, caller.wishes.provider_key)
-            call = Call("POST", _PATH, exchange.headers, _body(asked, context))
+            call = Call("POST", _PATH, exchange.headers, _body(asked, context), exchange.tried)
             exchange.calling("chat")
             keeper = self._keeper(exchange, asked, context)
             await self._forward(exchange, plan, call, keeper)

@@ -36,6 +36,7 @@ class Facts:
     completion_tokens: int | None = None
     answer_bytes: int = 0  # of an answer whose completion_tokens the provider does not say
     provider: str = ""  # by its name in the settings; empty until one has answered
+    tries: int = 0  # at providers, whether they answered or not
     response_model: str | None = None
     finish_reason: str | None = None
     error: str = ""
@@ -90,6 +91,10 @@ class Exchange:
     def set_header(self, name: bytes, value: str) -> None:
         """Add a header to whatever response this exchange ends with."""
         self._headers_out[name] = value.encode()
+
+    def tried(self) -> None:
+        """A provider is asked, for the first time or again."""
+        self.facts.tries += 1
 
     def answered_by(self, provider: str, model: str | None) -> None:
         """Which provider of the settings answered, and as which model."""

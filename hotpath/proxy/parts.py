@@ -1,10 +1,10 @@
 """Puts the proxy together: what each stage needs, opened in order and closed in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import redis.asyncio
 
@@ -17,6 +17,7 @@ from hotpath.proxy.context import ContextStage
 from hotpath.proxy.directives import Directives
 from hotpath.proxy.drainer import Drainer
 from hotpath.proxy.freshness import Freshness
+from hotpath.proxy.gauges import Gauges
 from hotpath.proxy.known import KnownSessions
 from hotpath.proxy.limits import RateLimits, open_limits
 from hotpath.proxy.passthrough import PassThrough
@@ -49,9 +50,10 @@ class Parts:
     chat: ChatCompletions
     completion: SessionCompletion
     passthrough: PassThrough
+    providers: Providers
     readiness: Readiness
     traces: TraceWriter
-    spool: Spool
+    gauges: Gauges
 
 
 @asynccontextmanager
@@ -84,6 +86,8 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
         stack.push_async_callback(drainer.close, _DRAIN)
         background = Background()
         stack.push_async_callback(background.drain, _DRAIN)
+        gauges = Gauges(spool, providers)
+        await stack.enter_async_context(_running(gauges.run(), "gauges"))
 
         limits = await open_limits(settings, stack)
         users = UserDirectory(identity, ttl)
@@ -101,10 +105,11 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
             limits=limits,
             chat=chat,
             completion=SessionCompletion(store, users),
+            providers=providers,
             passthrough=PassThrough(providers, limits, settings.max_body_bytes),
             readiness=Readiness(availability, channel, limits, providers, spool),
             traces=traces,
-            spool=spool,
+            gauges=gauges,
         )
 
 
@@ -112,12 +117,19 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
 async def _fresh(settings: Settings, freshness: Freshness) -> AsyncIterator[None]:
     """Listen to what changes, as long as the proxy runs."""
     client = redis.asyncio.Redis.from_url(settings.redis_dsn, socket_connect_timeout=_REDIS_LIMIT)
-    listening = asyncio.create_task(
-        Invalidations(client).listen(freshness.changed, freshness.missed), name="invalidations"
-    )
+    listening = Invalidations(client).listen(freshness.changed, freshness.missed)
+    try:
+        async with _running(listening, "invalidations"):
+            yield
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
-        await client.aclose()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

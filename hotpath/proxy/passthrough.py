@@ -50,7 +50,7 @@ class PassThrough:
         if self._limits.limited(caller):
             await self._limits.admit(exchange, caller, b"", {}, generates=False)
         plan = plan_of(caller.agent, None, caller.wishes.provider_key, fallbacks=False)
-        call = Call("GET", path, exchange.headers)
+        call = Call("GET", path, exchange.headers, tried=exchange.tried)
         await while_connected(self._forward(exchange, plan, call), exchange.receive)
 
     async def embeddings(self, exchange: Exchange, caller: Caller) -> None:
@@ -75,7 +75,7 @@ class PassThrough:
             return raw if wanted == model else orjson.dumps({**fields, "model": wanted})
 
         plan = plan_of(caller.agent, model, caller.wishes.provider_key, fallbacks=generates)
-        call = Call("POST", path, exchange.headers, body)
+        call = Call("POST", path, exchange.headers, body, exchange.tried)
         await while_connected(self._forward(exchange, plan, call), exchange.receive)
 
     async def _forward(self, exchange: Exchange, plan: Plan, call: Call) -> None:

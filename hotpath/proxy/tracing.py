@@ -1,13 +1,15 @@
 """The trace row of an exchange that has ended."""
 
+from collections.abc import Mapping
+
 from hotpath.proxy.exchange import Exchange
 from ibex.stores.traces import TraceRow
 
 _CLIENT_GONE = 499  # nobody saw a status; nginx's number for it
 
 
-def trace_of(exchange: Exchange) -> TraceRow | None:
-    """None before it is known whose request it is."""
+def trace_of(exchange: Exchange, hosts: Mapping[str, str]) -> TraceRow | None:
+    """None before it is known whose request it is. `hosts` by the name of their provider."""
     facts, spent = exchange.facts, exchange.milliseconds
     if facts.org_id is None or facts.token_id is None or facts.agent_id is None:
         return None
@@ -19,6 +21,9 @@ def trace_of(exchange: Exchange) -> TraceRow | None:
         request_id=exchange.request_id,
         has_user=facts.has_user,
         model=facts.model,
+        provider=facts.provider,
+        provider_host=hosts.get(facts.provider, ""),
+        provider_tries=facts.tries,
         status=exchange.status or _CLIENT_GONE,
         error=facts.error,
         stream=facts.stream,

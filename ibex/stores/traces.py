@@ -45,6 +45,9 @@ _TYPES: Final = {
     "request_id": "String",
     "has_user": "Bool",
     "model": "LowCardinality(String)",
+    "provider": "LowCardinality(String)",
+    "provider_host": "LowCardinality(String)",
+    "provider_tries": "UInt8",
     "status": "UInt16",
     "error": "LowCardinality(String)",
     "stream": "Bool",
@@ -65,6 +68,12 @@ _TYPES: Final = {
     "fallback_reason": "LowCardinality(String)",
     "degraded": "Array(LowCardinality(String))",
 }
+#: Those that the first version did not have, and what each stands behind.
+_ADDED: Final = {
+    "provider": "model",
+    "provider_host": "provider",
+    "provider_tries": "provider_host",
+}
 _COLUMNS: Final = ",\n  ".join(f"{name} {kind}" for name, kind in _TYPES.items())
 TRACES_DDL: Final = (
     "CREATE DATABASE IF NOT EXISTS ibex",
@@ -75,6 +84,10 @@ ENGINE = MergeTree
 PARTITION BY toYYYYMM(started_at)
 ORDER BY (org_id, started_at)
 TTL toDateTime(started_at) + INTERVAL 90 DAY""",
+    *(  # a table that an earlier version made
+        f"ALTER TABLE ibex.traces ADD COLUMN IF NOT EXISTS {name} {_TYPES[name]} AFTER {before}"
+        for name, before in _ADDED.items()
+    ),
 )
 
 _CONNECT_LIMIT: Final = 5  # seconds
@@ -99,6 +112,9 @@ class TraceRow:
     total_ms: float
     session_id: UUID | None = None
     has_user: bool = False
+    provider: str = ""  # by its name in the settings; empty: none has answered
+    provider_host: str = ""
+    provider_tries: int = 0  # retries and fallbacks included
     error: str = ""  # the code of what went wrong
     stream: bool = False
     complete: bool = False

@@ -77,6 +77,39 @@ async def test_a_row_arrives_as_it_was(
     assert (empty["session_id"], empty["prompt_tokens"], empty["ttfb_ms"]) == (None, None, None)
 
 
+async def test_a_table_of_an_earlier_version_gets_its_columns_and_keeps_its_rows(
+    base_settings: Settings, clickhouse_server: ProcessSpec
+) -> None:
+    await ensure_traces(base_settings)
+    early = row(provider="default", provider_host="api.openai.com", provider_tries=1)
+    late = row(provider="second", provider_host="model.test", provider_tries=3)
+    new = ("provider", "provider_host", "provider_tries")
+
+    async def write(one: TraceRow) -> None:
+        writer = TraceWriter(base_settings)
+        await writer.start()
+        writer.add(one)
+        await writer.close()
+        assert writer.written == 1
+
+    def take_away() -> None:
+        client = open_clickhouse(base_settings)
+        for name in new:
+            client.command(f"ALTER TABLE ibex.traces DROP COLUMN {name}")
+        client.close()
+
+    await write(early)
+    await asyncio.to_thread(take_away)
+    await write(late)
+    found = await stored(base_settings, late.request_id)
+    assert [found[name] for name in new] == ["second", "model.test", 3]
+    found = await stored(base_settings, early.request_id)
+    assert [found[name] for name in new] == ["", "", 0]
+    assert found["total_ms"] == early.total_ms
+    names = list(found)
+    assert names[names.index("model") + 1 :][:3] == list(new)
+
+
 async def test_rows_are_written_while_it_runs(
     base_settings: Settings, clickhouse_server: ProcessSpec
 ) -> None:

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 from hotpath.proxy.policy import Plan, Target
 from hotpath.proxy.providers.circuit import AWAY, Circuit, State
@@ -25,8 +26,16 @@ from ibex.errors import (
     ProviderUnavailableError,
     UnknownProviderError,
 )
+from ibex.metrics import counter
 from ibex.providers import Provider
 from ibex.settings import Settings
+
+_TRIES: Final = counter(
+    "ibex_proxy_provider_tries_total",
+    "Tries at a provider (first, retry, fallback), and what came of them: answered, failed (429,"
+    " 500, 502, 503, 504), unavailable, timeout, abandoned (by the client), paused (not sent).",
+    ("provider", "kind", "result"),
+)
 
 _LASTING: Final = (ProviderPausedError, ProviderAddressError, UnknownProviderError)
 Failure = UpstreamResponse | ProviderUnavailableError
@@ -38,6 +47,7 @@ class Call:
     path: str  # below the provider's /v1
     headers: Mapping[str, str] = field(repr=False)  # the client's, by lower-case name
     body: Callable[[str | None], bytes] | None = None  # for a target's model; None: it has none
+    tried: Callable[[], None] = lambda: None  # told of each try that is sent
 
 
 class Providers:
@@ -54,6 +64,9 @@ class Providers:
             for name in providers
         }
         self._chance = chance
+        self.hosts = {
+            name: urlsplit(one.base_url).hostname or "" for name, one in providers.items()
+        }
 
     async def close(self) -> None:
         async with AsyncExitStack() as stack:
@@ -62,7 +75,11 @@ class Providers:
 
     def serving(self) -> Mapping[str, bool]:
         """By name: whether it is asked, or left alone because it failed too often."""
-        return {name: circuit.state is not State.OPEN for name, circuit in self._circuits.items()}
+        return {name: state is not State.OPEN for name, state in self.states().items()}
+
+    def states(self) -> Mapping[str, State]:
+        """Of the circuits, by the provider's name."""
+        return {name: circuit.state for name, circuit in self._circuits.items()}
 
     @asynccontextmanager
     async def open(self, plan: Plan, call: Call) -> AsyncIterator[UpstreamResponse]:
@@ -76,9 +93,10 @@ class Providers:
 
     async def _ask(self, plan: Plan, call: Call) -> UpstreamResponse:
         first: Failure | None = None
-        for target in plan.targets:
+        for number, target in enumerate(plan.targets):
             for attempt in range(plan.retries + 1):
-                outcome = await self._try(target, plan, call)
+                kind = "retry" if attempt else "fallback" if number else "first"
+                outcome = await self._try(target, plan, call, kind)
                 if isinstance(outcome, UpstreamResponse) and outcome.status not in TRY_AGAIN:
                     return outcome
                 if first is None or isinstance(first, ProviderPausedError):
@@ -91,7 +109,7 @@ class Providers:
             return first
         raise first or ProviderUnavailableError
 
-    async def _try(self, target: Target, plan: Plan, call: Call) -> Failure:
+    async def _try(self, target: Target, plan: Plan, call: Call, kind: str) -> Failure:
         """A response of any status, or why there is none."""
         upstream, circuit = (
             self._upstreams.get(target.provider),
@@ -100,7 +118,21 @@ class Providers:
         if upstream is None or circuit is None:
             return UnknownProviderError()
         if not circuit.admit():
+            _TRIES.labels(target.provider, kind, "paused").inc()
             return ProviderPausedError(circuit.left)
+        call.tried()
+        result = "abandoned"
+        try:
+            outcome = await self._send(upstream, circuit, target, plan, call)
+            result = _result(outcome)
+            return outcome
+        finally:
+            _TRIES.labels(target.provider, kind, result).inc()
+
+    @staticmethod
+    async def _send(
+        upstream: Upstream, circuit: Circuit, target: Target, plan: Plan, call: Call
+    ) -> Failure:
         body = None if call.body is None else call.body(target.model)
         try:
             async with asyncio.timeout(plan.first_byte_timeout):
@@ -131,3 +163,9 @@ class Providers:
         if isinstance(failure, UpstreamResponse):
             asked = asked_pause(failure.headers, datetime.now(UTC))
         return pause_before(attempt, asked, self._chance())
+
+
+def _result(outcome: Failure) -> str:
+    if isinstance(outcome, UpstreamResponse):
+        return "failed" if outcome.status in TRY_AGAIN else "answered"
+    return "timeout" if isinstance(outcome, ProviderTimeoutError) else "unavailable"
