@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from api.auth import Caller
-from api.schemas import Injection
+from api.schemas.injections import Injection
 from api.services import Services
 from ibex.stores.management import InjectionRecord
 

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends
 
 from api.auth import AnyCaller, Reader, Writer
 from api.pages import Page, Paging
-from api.schemas import Agent, AgentChange, Directive, NewAgent, NewDirective, Text
+from api.schemas.agents import Agent, AgentChange, Directive, NewAgent, NewDirective
+from api.schemas.base import Text
 from api.services import CurrentServices
 from ibex.errors import AgentNotFoundError, NotFoundError
 from ibex.stores.identity import Agent as KnownAgent

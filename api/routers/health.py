@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from api.schemas import Health, Readiness
+from api.schemas.health import Health, Readiness
 from api.services import CurrentServices
 from ibex.metrics import CONTENT_TYPE
 

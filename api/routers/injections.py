@@ -4,7 +4,8 @@ from fastapi import APIRouter
 
 from api.auth import Reader
 from api.injected import describe_injections
-from api.schemas import Injection, Text
+from api.schemas.base import Text
+from api.schemas.injections import Injection
 from api.services import CurrentServices
 from ibex.errors import NotFoundError
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from api.auth import Reader, Writer
 from api.routers.agents import VisibleAgent
-from api.schemas import RateLimits
+from api.schemas.limits import RateLimits
 from api.services import CurrentServices
 
 router = APIRouter(tags=["limits"])

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 from api.auth import Reader
 from api.pages import Page, Paging
 from api.routers.agents import VisibleAgent
-from api.schemas import Memory, MemoryStatus, Text
+from api.schemas.base import Text
+from api.schemas.memories import Memory, MemoryStatus
 from api.services import CurrentServices
 from ibex.errors import MemoryNotFoundError
 from ibex.memory.model import Category

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api.auth import Reader
-from api.schemas import Failure, Jobs, Overview, Pipeline
+from api.schemas.overview import Failure, Jobs, Overview, Pipeline
 from api.services import CurrentServices
 
 router = APIRouter(tags=["overview"])

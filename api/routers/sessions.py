@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Query
 from api.auth import AnyCaller, Reader, Writer
 from api.injected import describe_injections
 from api.pages import Page, Paging
-from api.schemas import Archive, Session, SessionStatus, Text, Turn
+from api.schemas.base import Text
+from api.schemas.sessions import Archive, Session, SessionStatus, Turn
 from api.services import CurrentServices
 from ibex.errors import AgentNotFoundError, ConflictError
 from ibex.stores.objects import PRESIGNED_FOR

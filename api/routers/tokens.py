@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from api.auth import AnyCaller, Reader, Writer
 from api.pages import Page, Paging
-from api.schemas import CreatedToken, NewToken, Token, WhoAmI
+from api.schemas.tokens import CreatedToken, NewToken, Token, WhoAmI
 from api.services import CurrentServices
 from ibex.errors import PermissionDeniedError
 
