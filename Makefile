@@ -51,7 +51,11 @@ format: setup  ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-proto: setup  ## Generate ibex/rpc/messages from hotpath/proto
+$(BIN)/python:
+	@$(MAKE) --no-print-directory setup
+
+# Needs an environment and not what set-up would change in one: it may belong to another working tree.
+proto: | $(BIN)/python  ## Generate ibex/rpc/messages from hotpath/proto
 	@PATH=$(abspath $(BIN)):$$PATH python -m grpc_tools.protoc -I hotpath/proto \
 	  --python_betterproto2_out=ibex/rpc/messages \
 	  --python_betterproto2_opt=client_generation=none hotpath/proto/ibex/v1/*.proto
