@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     )
     spool_max_bytes: int = Field(256 * 2**20, ge=2**16, description="Size of the spool, bytes.")
     session_idle: Seconds = Field(900.0, description="A silent session completes after this, s.")
+    idempotency_days: int = Field(
+        30, ge=1, description="How long a request that was sent again is noted, d."
+    )
 
     # --- rate limits; what an organization, agent or token has of its own counts instead ---
     rate_limit_token_requests: Rate = Field(0, description="A token's requests a minute; 0: any.")

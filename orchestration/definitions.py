@@ -7,6 +7,7 @@ from dagster import Definitions, in_process_executor, load_assets_from_modules
 
 from assets import completed_sessions, hot_memories, memories, session_archive, session_facts
 from ibex.settings import Settings, load_settings
+from orchestration.housekeeping import hourly, housekeeping
 from orchestration.jobs import learn
 from orchestration.resources import run_memory, stores_resource
 from orchestration.sensors import session_sensor
@@ -17,7 +18,8 @@ def definitions(settings: Settings) -> Definitions:
         assets=load_assets_from_modules(
             [completed_sessions, session_facts, memories, hot_memories, session_archive]
         ),
-        jobs=[learn],
+        jobs=[learn, housekeeping],
+        schedules=[hourly],
         sensors=[session_sensor(settings)],
         resources={"stores": stores_resource(settings), "io_manager": run_memory()},
         executor=in_process_executor,

@@ -1,7 +1,7 @@
 """A snapshot: what a data engineer sees in Dagster changes on purpose only."""
 
 import pytest
-from dagster import DefaultSensorStatus, Definitions
+from dagster import DefaultScheduleStatus, DefaultSensorStatus, Definitions
 
 from ibex.settings import Settings
 from orchestration.definitions import definitions
@@ -38,12 +38,19 @@ def test_every_asset_says_what_it_is(defs: Definitions) -> None:
         assert node.kinds, key
 
 
-def test_jobs_and_sensors(defs: Definitions) -> None:
+def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
     repository = defs.get_repository_def()
-    assert {job.name for job in repository.get_all_jobs()} == {"learn", "__ASSET_JOB"}
+    assert {job.name for job in repository.get_all_jobs()} == {
+        "learn",
+        "housekeeping",
+        "__ASSET_JOB",
+    }
     assert repository.get_job("learn").executor_def.name == "in_process"
     assert {
         (one.name, one.job_name, one.minimum_interval_seconds, one.default_status)
         for one in repository.sensor_defs
     } == {("session_sensor", "learn", 4, DefaultSensorStatus.RUNNING)}
-    assert repository.schedule_defs == []
+    assert {
+        (one.name, one.job_name, one.cron_schedule, one.default_status)
+        for one in repository.schedule_defs
+    } == {("hourly", "housekeeping", "17 * * * *", DefaultScheduleStatus.RUNNING)}

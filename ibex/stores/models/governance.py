@@ -65,10 +65,11 @@ class AuditLog(Base):
 
 
 class IdempotencyKey(Base):
-    """The first answer to a request with an Idempotency-Key, for the retries."""
+    """The first answer to a request with an Idempotency-Key, for the retries; `try:…` is another
+    try of a turn that was recorded. Kept for IBEX_IDEMPOTENCY_DAYS."""
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (Index("ix_idempotency_keys_age", "created_at"),)
+    __table_args__ = (Index("ix_idempotency_keys_age", "org_id", "created_at"),)
 
     org_id: Mapped[OrgId] = mapped_column(organization_key())
     key: Mapped[str] = mapped_column(primary_key=True)
