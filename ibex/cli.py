@@ -1,4 +1,5 @@
-"""`ibex`: the stack, the demo, the import. What manages tenants is in ibex/cli_admin.py."""
+"""`ibex`: the stack, the demo, the import. What manages tenants is in
+ibex/cli_admin.py, cli_agents.py and cli_limits.py."""
 
 import asyncio
 import sys
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ibex.cli_admin import agent_app, directive_app, org_app, token_app
+from ibex.cli_admin import directive_app, org_app, token_app
+from ibex.cli_agents import agent_app
 from ibex.cli_explain import explain
 from ibex.cli_limits import agent_limits, org_limits, token_limits
 from ibex.errors import IbexError

@@ -1,8 +1,8 @@
-"""`ibex org|agent|token|directive`: what an operator does before there is a token for the API."""
+"""`ibex org|token|directive`: what an operator does before there is a token for the API."""
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
 from uuid import UUID
@@ -13,7 +13,6 @@ import typer
 
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
-from ibex.policy import MOST_RETRIES, Fallback
 from ibex.provisioning import ALL_SCOPES
 from ibex.settings import load_settings
 from ibex.stores.identity import IdentityStore
@@ -21,7 +20,6 @@ from ibex.stores.invalidation import Invalidations
 from ibex.stores.postgres import Database
 
 org_app = typer.Typer(help="Organizations: the tenants.", no_args_is_help=True)
-agent_app = typer.Typer(help="Agents: AI applications of an organization.", no_args_is_help=True)
 token_app = typer.Typer(help="Access tokens.", no_args_is_help=True)
 directive_app = typer.Typer(help="Directives: an agent's system text.", no_args_is_help=True)
 
@@ -30,7 +28,7 @@ Org = Annotated[str, typer.Option(help="The organization's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
-def _with_store(
+def with_store(
     work: Callable[[IdentityStore], Awaitable[T]],
     announce: Callable[[Invalidations, T], Awaitable[None]] | None = None,
 ) -> T:
@@ -56,7 +54,7 @@ def _with_store(
     return asyncio.run(run())
 
 
-def _print(values: dict[str, object], json: bool) -> None:
+def print_values(values: Mapping[str, object], json: bool) -> None:
     if json:
         sys.stdout.write(orjson.dumps(values, default=str).decode() + "\n")
     else:
@@ -67,61 +65,7 @@ def _print(values: dict[str, object], json: bool) -> None:
 @org_app.command("create")
 def create_org(name: str, json: Json = False) -> None:
     """Make an organization."""
-    _print({"org_id": _with_store(lambda store: store.create_organization(name))}, json)
-
-
-@agent_app.command("create")
-def create_agent(
-    name: str,
-    org: Org = "demo",
-    model: Annotated[str | None, typer.Option(help="Its default model.")] = None,
-    allow: Annotated[
-        list[str] | None, typer.Option(help="A model it may use; repeat. All without.")
-    ] = None,
-    memory_tokens: Annotated[
-        int | None, typer.Option(min=0, help="Memory tokens a request.")
-    ] = None,
-    provider: Annotated[
-        str | None, typer.Option(help="Of IBEX_PROVIDERS; the deployment's without.")
-    ] = None,
-    fallback: Annotated[
-        list[str] | None,
-        typer.Option(help="PROVIDER/MODEL to ask when the first one fails; repeat, in order."),
-    ] = None,
-    retries: Annotated[
-        int, typer.Option(min=0, max=MOST_RETRIES, help="Further tries at each of them.")
-    ] = 0,
-    first_byte_seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Limit for one try to begin its answer.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Make an agent."""
-    fallbacks = [_fallback(text) for text in fallback or ()]
-
-    async def work(store: IdentityStore) -> UUID:
-        return await store.create_agent(
-            await store.organization(org),
-            name,
-            default_model=model,
-            allowed_models=allow or (),
-            memory_token_budget=memory_tokens,
-            provider=provider,
-            fallbacks=fallbacks,
-            retries=retries,
-            first_byte_timeout=first_byte_seconds,
-        )
-
-    _print({"agent_id": _with_store(work), "name": name}, json)
-
-
-def _fallback(text: str) -> Fallback:
-    provider, _, model = text.partition("/")
-    if not (provider and model):
-        raise InvalidRequestError(
-            "A fallback is not PROVIDER/MODEL.", hint="Write default/gpt-4o-mini, for example."
-        )
-    return Fallback(provider, model)
+    print_values({"org_id": with_store(lambda store: store.create_organization(name))}, json)
 
 
 @token_app.command("create")
@@ -152,7 +96,7 @@ def create_token(
         )
         return {"token_id": token.id, "token": token.text}
 
-    _print(_with_store(work), json)
+    print_values(with_store(work), json)
 
 
 @token_app.command("revoke")
@@ -165,8 +109,8 @@ def revoke_token(token_id: str, org: Org = "demo") -> None:
     async def work(store: IdentityStore) -> None:
         await store.revoke_token(await store.organization(org), identifier)
 
-    _with_store(work, lambda processes, _: processes.token_revoked(identifier))
-    _print({"revoked": identifier}, json=False)
+    with_store(work, lambda processes, _: processes.token_revoked(identifier))
+    print_values({"revoked": identifier}, json=False)
 
 
 @directive_app.command("set")
@@ -186,5 +130,5 @@ def set_directive(
         agent_id = (await store.agent(org_id, agent)).id
         return org_id, agent_id, await store.set_directive(org_id, agent_id, text)
 
-    done = _with_store(work, lambda processes, changed: processes.directive_changed(*changed[:2]))
-    _print({"version": done[2]}, json)
+    done = with_store(work, lambda processes, changed: processes.directive_changed(*changed[:2]))
+    print_values({"version": done[2]}, json)

@@ -1,33 +1,11 @@
 """`ibex … limits` on a real database."""
 
-import asyncio
-import json
-import os
-from typing import Any
-
 import pytest
 import redis.asyncio
-from typer.testing import CliRunner
 
-from ibex.cli import app
-from ibex.settings import Settings
 from ibex.stores import keys
 from ibex.stores.identity import IdentityStore
-from tests.conftest import service_env
-
-
-@pytest.fixture
-def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in service_env(settings).items():
-        if name != "IBEX_CONTEXT_WINDOWS":
-            monkeypatch.setenv(name, value)
-    assert os.environ["IBEX_DATABASE_URL"]
-
-
-async def ibex(*arguments: str) -> Any:
-    done = await asyncio.to_thread(CliRunner().invoke, app, [*arguments, "--json"])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+from tests.command_line import ibex
 
 
 @pytest.mark.usefixtures("environment")
