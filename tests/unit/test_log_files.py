@@ -2,7 +2,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from ibex.cli import app
 from ibex.embedded import log_files
 from ibex.embedded.lifecycle import follow_logs
 from ibex.embedded.log_files import last_lines, log_file, new_lines, open_log
@@ -51,3 +53,14 @@ def test_logs_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     with pytest.raises(EmbeddedServerError) as failed:
         follow_logs(settings, "apis", follow=False, lines=1)
     assert "api, proxy" in failed.value.advice
+
+
+def test_the_command_shows_as_many_lines_as_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IBEX_HOME", str(tmp_path))
+    write(tmp_path, "api", "".join(f"{number}\n" for number in range(30)))
+    for words, first in (([], 10), (["-n", "2"], 28), (["--lines", "0"], 30)):
+        done = CliRunner().invoke(app, ["logs", "api", *words])
+        assert done.exit_code == 0
+        assert done.stdout.split() == [str(number) for number in range(first, 30)]
