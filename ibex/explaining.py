@@ -191,6 +191,4 @@ def _candidate(version: SaidVersion) -> Candidate:
         access_count=0,
         valid_from=version.valid_from,
         embedding=np.zeros(0, np.float32),
-        lexical=0.0,
-        origin="pinned",
     )

@@ -6,7 +6,7 @@ well: of the session, of the user. They are looked up when the record is drained
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -63,7 +63,8 @@ def encode_turn(turn: NewTurn, opened: Session, user: str | None) -> bytes:
             "injection": None
             if injection is None
             else {
-                **{one.name: getattr(injection, one.name) for one in fields(injection)},
+                **{name: orjson.Fragment(getattr(injection, name)) for name in _ARRAYS},
+                **{name: getattr(injection, name) for name in _PLAIN},
                 "sha256": _text(injection.sha256),
             },
         },
@@ -114,10 +115,19 @@ _AS_THEY_ARE: Final = (
 )
 
 
+# Of an injection: what is JSON already, and what is written as it is.
+_ARRAYS: Final = ("memories", "insertions", "dropped", "decisions")
+_PLAIN: Final = ("directive_version", "position", "tokens", "degraded")
+
+
 def _injection(value: Mapping[str, Any] | None) -> Injection | None:
     if value is None:
         return None
-    return Injection(**{**value, "sha256": _bytes(value["sha256"]) or b""})
+    known: dict[str, Any] = {
+        **{name: orjson.dumps(value[name]) for name in _ARRAYS},
+        **{name: value[name] for name in _PLAIN},
+    }
+    return Injection(sha256=_bytes(value["sha256"]) or b"", **known)
 
 
 def _plain(value: object) -> object:

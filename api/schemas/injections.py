@@ -57,7 +57,7 @@ class Injection(Output):
     sha256: str = Field(description="Of the injected bytes, in hexadecimal.")
     memories: list[InjectedMemory]
     insertions: list[Insertion] = Field([], description="In order.")
-    dropped: list[DroppedMemory] = Field([], description="The best 50 that were left out.")
+    dropped: list[DroppedMemory] = Field([], description="The best 20 that were left out.")
     degraded: list[str] = Field([], description="What did not arrive in time.")
     created_at: datetime
 

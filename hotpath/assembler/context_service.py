@@ -7,9 +7,8 @@ in the request's path writes to PostgreSQL, and the bookkeeping in batches is st
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 
 import grpc
 
@@ -19,15 +18,24 @@ from hotpath.assembler.statuses import Call, Handler, abort, required_id
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
 from ibex.memory import scoring, tokens
-from ibex.memory.model import Candidate, ScoredMemory, ScoreParts
+from ibex.memory.model import Found, ScoredMemory, ScoreParts, vectors_of
 from ibex.memory.packing import RELEVANCE_FLOOR
-from ibex.memory.pinning import Decision, Spoken, Terms, compose, remembered
-from ibex.memory.recall import Recall, Recalled, Said, cosines, question_of
-from ibex.memory.rendering import line
+from ibex.memory.pinning import Composition, Decision, Spoken, Terms, compose, remembered
+from ibex.memory.recall import Recall, Recalled, Said, question_of
+from ibex.memory.tokens import Costs
 from ibex.rpc import AssembleContextRequest, AssembleContextResponse, Timings
 from ibex.rpc.clients import CONTEXT_SERVICE
 from ibex.rpc.wire import decoder, encoder
 from ibex.settings import Settings
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A context, and what it was made from for those who count."""
+
+    answer: AssembleContextResponse
+    composition: Composition
+    injected: tuple[ScoredMemory, ...]
 
 
 class ContextService:
@@ -48,14 +56,12 @@ class ContextService:
                 "AssembleContext": grpc.unary_unary_rpc_method_handler(
                     self.assemble_context,
                     request_deserializer=decoder(AssembleContextRequest),
-                    response_serializer=encoder(AssembleContextResponse),
+                    response_serializer=lambda made: _ENCODE(made.answer),
                 )
             },
         )
 
-    async def assemble_context(
-        self, request: AssembleContextRequest, context: Call
-    ) -> AssembleContextResponse:
+    async def assemble_context(self, request: AssembleContextRequest, context: Call) -> Assembled:
         began = time.perf_counter()
         org_id = await required_id(context, "org_id", request.org_id)
         agent_id = await required_id(context, "agent_id", request.agent_id)
@@ -79,9 +85,10 @@ class ContextService:
         )
         assembling = time.perf_counter()
         now = datetime.now(UTC)
-        terms = self._terms(request, recalled, history, before, whole=owner is None)
+        costs = Costs.of(request.model)
+        terms = self._terms(request, costs, recalled, history, before, whole=owner is None)
         directive = recalled.briefing.directive if recalled.briefing else None
-        scored = score(_together(recalled, before, spoken), recalled, request.model, now)
+        scored = score(_together(recalled, before, spoken), recalled, costs, now)
         composition = compose(before.log, spoken, scored, directive, terms)
         made: Sequence[Decision] = ()
         assembled = time.perf_counter()
@@ -97,15 +104,13 @@ class ContextService:
                 missing = set(remembered(log, spoken)) - {one.candidate.id for one in scored}
                 found = await self._sessions.look_up(owner, list(missing), left) if missing else ()
                 terms = replace(terms, may_add=False, verified=terms.verified and found is not None)
-                scored = [*scored, *score(found or (), recalled, request.model, now)]
+                scored += score(
+                    [Found(one, 0.0, "pinned") for one in found or ()], recalled, costs, now
+                )
                 composition = compose(log, spoken, scored, directive, terms)
             made = [*made, *composition.corrected]
-        answer = answer_of(
-            composition,
-            {one.candidate.id: one for one in scored},
-            made,
-            partial(tokens.count, model=request.model),
-        )
+        by_id = {one.candidate.id: one for one in scored}
+        answer = answer_of(composition, by_id, made)
         answer.directive_version = recalled.briefing.directive_version if recalled.briefing else 0
         whole = before.arrived and terms.verified
         answer.degraded = [*recalled.degraded, *([] if whole else ["pinned"])]
@@ -115,7 +120,8 @@ class ContextService:
             pinned=before.milliseconds,
             **recalled.milliseconds,
         )
-        return answer
+        injected = (one.id for block in composition.blocks for one in block.memories)
+        return Assembled(answer, composition, tuple(by_id[one] for one in injected))
 
     async def _before(
         self, owner: Owner | None, spoken: Sequence[Spoken], *, recorded: bool
@@ -127,6 +133,7 @@ class ContextService:
     def _terms(
         self,
         request: AssembleContextRequest,
+        costs: Costs,
         recalled: Recalled,
         history: int,
         before: Before,
@@ -138,7 +145,7 @@ class ContextService:
         briefing = recalled.briefing
         own = briefing.memory_token_budget if briefing else None
         budget = self._agent_budget if own is None else own
-        fixed = tokens.count(briefing.directive, model) if briefing and briefing.directive else 0
+        fixed = costs.text(briefing.directive) if briefing and briefing.directive else 0
         return Terms(
             budget=budget,
             room=tokens.room(
@@ -149,7 +156,7 @@ class ContextService:
             ),
             first_limit=budget if whole else int(budget * self._pinned_share),
             later_limit=self._later_limit,
-            count=partial(tokens.count, model=model),
+            count=costs.text,
             # Without the question's vector nobody knows what the hot memories have to do with it;
             # then the best of the agent's memories are better than none.
             floor=0.0 if "embed" in recalled.degraded else RELEVANCE_FLOOR,
@@ -159,37 +166,43 @@ class ContextService:
         )
 
 
-def _together(recalled: Recalled, before: Before, spoken: Sequence[Spoken]) -> list[Candidate]:
+def _together(recalled: Recalled, before: Before, spoken: Sequence[Spoken]) -> list[Found]:
     """Each memory once. Of one that the session was given before, what was looked up decides: a
     hot list may be behind. What recall found of it says how well the question's words are met."""
-    found = {one.id: one for one in recalled.candidates}
+    if not before.log:
+        return list(recalled.found)
+    found = {one.candidate.id: one for one in recalled.found}
     carried = set(remembered(before.log, spoken)) if before.verified else set()
     looked_up = [
-        replace(one, lexical=found[one.id].lexical, origin=found[one.id].origin)
-        if one.id in found
-        else one
+        found[one.id]._replace(candidate=one) if one.id in found else Found(one, 0.0, "pinned")
         for one in before.memories
     ]
-    return [*(one for one in recalled.candidates if one.id not in carried), *looked_up]
+    return [*(one for one in recalled.found if one.candidate.id not in carried), *looked_up]
 
 
 def score(
-    candidates: Sequence[Candidate], recalled: Recalled, model: str, now: datetime
+    found: Sequence[Found], recalled: Recalled, costs: Costs, now: datetime
 ) -> list[ScoredMemory]:
     """Every candidate with its score and what its line costs."""
+    candidates = [one.candidate for one in found]
+    if not candidates:
+        return []
+    vector = recalled.vector
     scored = scoring.score_all(
         candidates,
-        cosines=None if recalled.vector is None else cosines(candidates, recalled.vector),
+        cosines=None if vector is None else vectors_of(candidates) @ vector,
         lexical=None
         if "cold" in recalled.degraded
-        else [None if one.origin == "pinned" else one.lexical for one in candidates],
+        else [None if one.origin == "pinned" else one.lexical for one in found],
         now=now,
     )
+    parts, scores = scored.parts.tolist(), scored.scores.tolist()
     return [
         ScoredMemory(
-            candidate, ScoreParts(*parts), score, tokens.count(line(candidate) + "\n", model)
+            one.candidate, ScoreParts(*parts[n]), scores[n], costs.line(one.candidate), one.origin
         )
-        for candidate, parts, score in zip(
-            candidates, scored.parts.tolist(), scored.scores.tolist(), strict=True
-        )
+        for n, one in enumerate(found)
     ]
+
+
+_ENCODE = encoder(AssembleContextResponse)

@@ -1,8 +1,10 @@
 """What the assembler counts: every call, and of every context what went into it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
+from hotpath.assembler.context_service import Assembled
 from ibex.metrics import counter, histogram
 from ibex.rpc import AssembleContextResponse
 
@@ -33,7 +35,7 @@ _PACKED: Final = counter(
 )
 _DROPPED: Final = counter(
     "ibex_assembler_dropped_total",
-    "Memories left out, of one context the best 50: relevance, duplicate, budget, gain, settled,"
+    "Memories left out, of one context the best 20: relevance, duplicate, budget, gain, settled,"
     " window, gone, unknown.",
     ("reason",),
 )
@@ -45,12 +47,13 @@ def count_call(method: str, status: str, seconds: float) -> None:
     _CALL_TIME.labels(method).observe(seconds)
 
 
-def count_context(answer: AssembleContextResponse) -> None:
-    _CANDIDATES.inc(len(answer.memories) + len(answer.dropped))
-    for memory in answer.memories:
-        _PACKED.labels(memory.origin).inc()
-    for one in answer.dropped:
-        _DROPPED.labels(one.reason).inc()
+def count_context(made: Assembled) -> None:
+    answer, dropped = made.answer, made.composition.dropped
+    _CANDIDATES.inc(len(made.injected) + len(dropped))
+    for origin, count in Counter(one.origin for one in made.injected).items():
+        _PACKED.labels(origin).inc(count)
+    for reason, count in Counter(one.reason for one in dropped).items():
+        _DROPPED.labels(reason).inc(count)
     for part, milliseconds in parts(answer).items():
         _PART_TIME.labels(part).observe(milliseconds / 1000)
     for part in answer.degraded:

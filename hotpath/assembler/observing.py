@@ -14,9 +14,9 @@ import grpc
 import grpc.aio
 from opentelemetry.trace import Span
 
+from hotpath.assembler.context_service import Assembled
 from hotpath.assembler.metrics import count_call, count_context, parts
 from hotpath.assembler.statuses import Call
-from ibex.rpc import AssembleContextResponse
 from ibex.telemetry import Tracing, become_current, describe, failed
 
 _OURS: Final = "/ibex.v1."
@@ -74,7 +74,7 @@ class Observer(_Interceptor):
                 raise
             else:
                 status = _OK
-                if isinstance(answer, AssembleContextResponse):
+                if isinstance(answer, Assembled):
                     count_context(answer)
                     if span is not None and self._tracing is not None:
                         _describe_context(self._tracing, span, request.agent_id, answer)
@@ -100,18 +100,17 @@ class Observer(_Interceptor):
         return span
 
 
-def _describe_context(
-    tracing: Tracing, span: Span, agent_id: str, answer: AssembleContextResponse
-) -> None:
+def _describe_context(tracing: Tracing, span: Span, agent_id: str, made: Assembled) -> None:
     if not span.is_recording():
         return
-    scores = [memory.score for memory in answer.memories]
+    answer = made.answer
+    scores = [memory.score for memory in made.injected]
     describe(
         span,
         {
             "gen_ai.operation.name": "search_memory",
             "gen_ai.memory.store.id": agent_id,
-            "gen_ai.memory.record.count": len(answer.memories),
+            "gen_ai.memory.record.count": answer.memories,
             "ibex.context.tokens": answer.context_tokens,
             "ibex.context.degraded": tuple(answer.degraded) or None,
             "ibex.memory.best_score": max(scores, default=None),

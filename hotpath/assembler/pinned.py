@@ -56,14 +56,17 @@ class SessionMemory:
         self._unfinished: set[asyncio.Task[Any]] = set()
 
     async def before(self, owner: Owner, messages: Sequence[Spoken], *, recorded: bool) -> Before:
-        """Never raises for what does not answer. `recorded`: the session has turns."""
+        """Never raises for what does not answer. `recorded`: the session has turns.
+
+        Of a session without, there is most likely nothing to read, and when there is, `decide`
+        says so.
+        """
+        if not recorded:
+            return NOTHING
         began = time.perf_counter()
-        log = await self._within(
-            self._log.read(owner.org_id, owner.session_id, recorded=recorded), self._deadline
-        )
+        log = await self._within(self._log.read(owner.org_id, owner.session_id), self._deadline)
         if log is None:
-            # A session without turns has most likely no log either.
-            return Before({}, arrived=False, may_add=not recorded)
+            return Before({}, arrived=False, may_add=False)
         ids = remembered(log, messages)
         found: Sequence[Candidate] | None = ()
         if ids:

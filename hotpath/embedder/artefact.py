@@ -25,7 +25,7 @@ from hotpath.embedder.precision import PRECISIONS, Precision
 from ibex.errors import EmbedderUnavailableError
 
 REFUSED_STATUS: Final = 3  # with which `hotpath.embedder.export` ends when it is refused
-_FORMAT: Final = "1"  # of the graph; another number makes everybody export anew
+_FORMAT: Final = "2"  # of the graph; another number makes everybody export anew
 _LOOK: Final = 0.1  # seconds between two tries for the lock
 _PATIENCE: Final = 120.0  # seconds for another process's export
 

@@ -1,4 +1,4 @@
-"""Texts of concurrent callers, encoded together by the one thread that owns the model.
+"""Texts of concurrent callers, encoded together by the few threads that may run the model.
 
 A batch is bounded by its padded size, so that it takes about the time of one long text: that is
 how long a short query waits at most for the one before. Small requests (a query of the assembler)
@@ -31,14 +31,15 @@ class Waiting:
 
 
 class Batcher:
-    def __init__(self, encode: Encode, executor: ThreadPoolExecutor) -> None:
-        """`executor` has one thread; `encode` runs there and nowhere else."""
+    def __init__(self, encode: Encode, executor: ThreadPoolExecutor, threads: int = 1) -> None:
+        """`executor` has so many threads; `encode` runs there and nowhere else."""
         self.batches = 0
         self._encode = encode
         self._executor = executor
+        self._threads = threads
         self._small: deque[Waiting] = deque()
         self._large: deque[Waiting] = deque()
-        self._running: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     @property
     def queued(self) -> int:
@@ -58,15 +59,23 @@ class Batcher:
         lane = self._small if len(texts) <= _SMALL_REQUEST else self._large
         # Texts of one length share a batch, where nothing is spent on padding.
         lane.extend(sorted(waiting, key=lambda one: len(one.text)))
-        if self._running is None or self._running.done():
-            self._running = loop.create_task(self._run())
+        self._start()
         # When the caller leaves, gather cancels what is waiting, and no batch takes it.
         return list(await asyncio.gather(*(one.result for one in waiting)))
+
+    def _start(self) -> None:
+        """One more run, when a thread is free."""
+        if len(self._running) < self._threads:
+            task = asyncio.create_task(self._run())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
 
     async def _run(self) -> None:
         """Batch after batch until nobody waits."""
         loop = asyncio.get_running_loop()
         while batch := self._next():
+            if self.queued:
+                self._start()
             self.batches += 1
             _BATCHES.inc()
             texts = [one.text for one in batch]

@@ -19,7 +19,7 @@ from hotpath.embedder.artefact import (
     artefact_key,
     weights_digest,
 )
-from hotpath.embedder.model import Encode, ModelFolder, chosen_model, one_by_one
+from hotpath.embedder.model import MAX_THREADS, Encode, ModelFolder, chosen_model, one_by_one
 from hotpath.embedder.onnx_model import OnnxModel
 from hotpath.embedder.precision import likeness, near_enough
 from hotpath.embedder.torch_model import TorchModel, gpu_present
@@ -35,6 +35,7 @@ class LoadedModel:
     name: str
     backend: str  # "onnx int8", "onnx float32", "torch cpu", "torch cuda"
     encode: Encode = field(repr=False)
+    threads: int = 1  # that may call `encode` at once
 
 
 def load_model(settings: Settings) -> LoadedModel:
@@ -76,7 +77,8 @@ def _on_onnx(model: ModelFolder, artefact: Artefact) -> LoadedModel:
             f"the exported model's cosine to the original is {mean:.4f} on average and "
             f"{least:.4f} at least here"
         )
-    return LoadedModel(model.name, f"onnx {artefact.precision}", encode)
+    threads = min(MAX_THREADS, len(os.sched_getaffinity(0)))
+    return LoadedModel(model.name, f"onnx {artefact.precision}", encode, threads)
 
 
 def _artefact(

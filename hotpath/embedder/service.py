@@ -26,11 +26,12 @@ from ibex.asgi import (
 from ibex.embedding import DIMENSIONS, MAX_TEXTS, ROW_TYPE, VECTORS
 from ibex.errors import EmbedderUnavailableError, InvalidRequestError
 from ibex.metrics import counter, gauge, handler
+from ibex.resources import settle_memory
 from ibex.settings import Settings
 
 _log = logging.getLogger("ibex.embedder")
 _TEXTS: Final = counter("ibex_embedder_texts_total", "Texts answered.")
-_HITS: Final = counter("ibex_embedder_cache_hits_total", "Distinct texts found in Redis.")
+_HITS: Final = counter("ibex_embedder_cache_hits_total", "Distinct texts found here or in Redis.")
 _MISSES: Final = counter("ibex_embedder_cache_misses_total", "Distinct texts computed.")
 _QUEUE: Final = gauge("ibex_embedder_queue_length", "Texts that wait.")
 
@@ -72,7 +73,11 @@ class EmbedderService(Service):
             _log.exception("the embedding model could not be loaded")
             self._on_failure()
             return
-        batcher = self._batcher = Batcher(model.encode, self._executor)
+        if model.threads > 1:
+            self._executor.shutdown(wait=False)
+            self._executor = ThreadPoolExecutor(model.threads, thread_name_prefix="model")
+        settle_memory()
+        batcher = self._batcher = Batcher(model.encode, self._executor, model.threads)
         _QUEUE.set_function(lambda: batcher.queued)
         seconds = time.monotonic() - started
         _log.info("%s on %s is warm after %.1f s", model.name, model.backend, seconds)
@@ -91,9 +96,9 @@ class EmbedderService(Service):
         _TEXTS.inc(len(texts))
         _HITS.inc(len(known))
         _MISSES.inc(len(missing))
+        self._cache.put(computed)
         known |= computed
         await _reply(scope, send, self._model, [known[text] for text in texts])
-        await self._cache.write(computed)  # the caller has its answer already
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send_json(send, 200, {"status": "ok"})
@@ -121,14 +126,16 @@ def parse_texts(body: dict[str, Any]) -> list[str]:
 
 
 async def _reply(scope: Scope, send: Send, model: str, embeddings: list[Embedding]) -> None:
-    rows = np.stack([one.vector for one in embeddings])
+    rows = np.concatenate([one.vector for one in embeddings]).reshape(len(embeddings), -1)
     truncated = [place for place, one in enumerate(embeddings) if one.truncated]
     if header(scope, b"accept") == VECTORS:
         headers = (
             (b"x-ibex-model", model.encode()),
             (b"x-ibex-truncated", ",".join(map(str, truncated)).encode()),
         )
-        await send_bytes(send, 200, rows.astype(ROW_TYPE).tobytes(), VECTORS.encode(), headers)
+        await send_bytes(
+            send, 200, rows.astype(ROW_TYPE, copy=False).tobytes(), VECTORS.encode(), headers
+        )
         return
     reply = {
         "model": model,

@@ -7,7 +7,6 @@ messages go out, with the agent's directive when the proxy knows it, and the res
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import grpc
@@ -20,14 +19,11 @@ from ibex.rpc import (
     AssembleContextRequest,
     AssembleContextResponse,
     ContextClient,
-    Decision,
-    DroppedMemory,
-    InjectedMemory,
+    InjectionRecord,
     Insertion,
-    ScoreParts,
 )
 from ibex.rpc import Message as Said
-from ibex.stores.injections import Injection
+from ibex.stores.injections import EMPTY, Injection
 
 _REASONS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "timeout",
@@ -114,74 +110,21 @@ def _request(question: ContextQuestion) -> AssembleContextRequest:
 
 
 def _context(answer: AssembleContextResponse) -> Context:
+    record = answer.record or InjectionRecord()
     return Context(
         insertions=answer.insertions,
-        memories=len(answer.memories),
+        memories=answer.memories,
         tokens=answer.context_tokens,
         degraded=tuple(answer.degraded),
         injection=Injection(
-            memories=[_injected(memory) for memory in answer.memories],
+            memories=record.memories or EMPTY,
             directive_version=answer.directive_version or None,
             position=min((one.position for one in answer.insertions), default=0),
             tokens=answer.context_tokens,
             sha256=answer.sha256,
-            insertions=[_insertion(one) for one in answer.insertions],
-            dropped=[_dropped(one) for one in answer.dropped],
-            decisions=[_decision(one) for one in answer.decisions],
+            insertions=record.insertions or EMPTY,
+            dropped=record.dropped or EMPTY,
+            decisions=record.decisions or EMPTY,
             degraded=tuple(answer.degraded),
         ),
     )
-
-
-def _injected(memory: InjectedMemory) -> dict[str, Any]:
-    return {
-        "memory_id": memory.memory_id,
-        "version": memory.version,
-        "digest": memory.digest.hex(),
-        "category": memory.category,
-        **_figures(memory),
-        "insertion": memory.insertion,
-    }
-
-
-def _dropped(memory: DroppedMemory) -> dict[str, Any]:
-    said = {"memory_id": memory.memory_id, "version": memory.version, "reason": memory.reason}
-    if not memory.category:
-        return said
-    return {**said, "category": memory.category, **_figures(memory)}
-
-
-def _figures(memory: InjectedMemory | DroppedMemory) -> dict[str, Any]:
-    parts = memory.parts or ScoreParts()
-    return {
-        "score": round(memory.score, 6),
-        "parts": {
-            "relevance": round(parts.relevance, 6),
-            "recency": round(parts.recency, 6),
-            "usefulness": round(parts.usefulness, 6),
-            "confidence": round(parts.confidence, 6),
-            "access_frequency": round(parts.access_frequency, 6),
-        },
-        "tokens": memory.tokens,
-        "origin": memory.origin,
-    }
-
-
-def _insertion(insertion: Insertion) -> dict[str, Any]:
-    return {
-        "position": insertion.position,
-        "pinned": insertion.pinned,
-        "tokens": insertion.tokens,
-        "sha256": insertion.sha256.hex(),
-    }
-
-
-def _decision(decision: Decision) -> dict[str, Any]:
-    return {
-        "place": decision.place,
-        "anchor": decision.anchor.hex(),
-        "memories": [
-            {"memory_id": one.memory_id, "version": one.version, "digest": one.digest.hex()}
-            for one in decision.memories
-        ],
-    }

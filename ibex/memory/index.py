@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibex.memory import scoring
-from ibex.memory.model import Candidate, Category, Vector
+from ibex.memory.model import CATEGORY_NUMBER, Candidate, Category, Found, Vector
 from ibex.memory.postings import Floats, Mask, Postings, Rows
 from ibex.memory.terms import terms_of
 
@@ -29,8 +29,10 @@ _CATEGORIES: Final = tuple(Category)
 _NOBODY: Final = 0  # the owner of the agent's own memories
 _VIEWS: Final = 64  # of users, kept
 _STATIC_SECONDS: Final = 60.0  # how long the order of the hot list holds: half-lives are years
-# What Python's objects of a row cost, beside its columns: two UUIDs' worth, a date, dictionary.
+# What Python's objects of a row cost, beside its columns: two UUIDs' worth, a date, dictionary;
+# and those of a row that was found once: the candidate, its line and digest.
 _OBJECT_BYTES: Final = 400
+_FOUND_BYTES: Final = 1200
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class MemoryIndex:
         self._ids: list[UUID] = []
         self._contents: list[str] = []
         self._valid_from: list[datetime] = []
+        self._candidates: dict[int, Candidate] = {}  # of rows that were found
         self._content_bytes = 0
         self._columns = _Columns.empty(capacity)
         self._postings = Postings()
@@ -71,7 +74,8 @@ class MemoryIndex:
     @property
     def nbytes(self) -> int:
         """About what it takes in memory."""
-        objects = _OBJECT_BYTES * len(self._ids) + self._content_bytes
+        found = _FOUND_BYTES * len(self._candidates)
+        objects = _OBJECT_BYTES * len(self._ids) + self._content_bytes + found
         return self._columns.nbytes + self._postings.nbytes + objects
 
     @property
@@ -112,13 +116,50 @@ class MemoryIndex:
         copy._row_of = {memory_id: row for row, memory_id in enumerate(copy._ids)}
         return copy
 
+    def recall(
+        self,
+        user_id: UUID | None,
+        question: str,
+        vector: Vector | None,
+        now: datetime,
+        *,
+        width: int,
+        size: int,
+    ) -> list[Found]:
+        """`search` and `hot` at once, each memory once, and of all of them how well they meet the
+        question's words."""
+        found, met = self._search(user_id, question, vector, width)
+        hot = self._hot(user_id, now, size)
+        cold = found.tolist()
+        both = set(hot).intersection(cold)
+        rows = [*hot, *(row for row in cold if row not in both)]
+        return [
+            Found(
+                self._candidate(row),
+                float(met[row]),
+                "both" if row in both else ("hot" if place < len(hot) else "cold"),
+            )
+            for place, row in enumerate(rows)
+        ]
+
     def search(
         self, user_id: UUID | None, question: str, vector: Vector | None, *, width: int
-    ) -> list[Candidate]:
+    ) -> list[Found]:
         """The `width` nearest to `vector` and the `width` that meet most of the question's words.
 
         Of the agent's own memories and the user's, in no order. Without a vector by words only.
         """
+        found, met = self._search(user_id, question, vector, width)
+        return [Found(self._candidate(row), float(met[row]), "cold") for row in found.tolist()]
+
+    def hot(self, user_id: UUID | None, now: datetime, *, size: int) -> list[Found]:
+        """The `size` with the highest `scoring.static_score`, best first."""
+        return [Found(self._candidate(row), 0.0, "hot") for row in self._hot(user_id, now, size)]
+
+    def _search(
+        self, user_id: UUID | None, question: str, vector: Vector | None, width: int
+    ) -> tuple[Rows, Floats]:
+        """Rows, and of every row of the index how well it meets the question's words."""
         view = self._view(user_id)
         lexical = self._lexical(question, view)
         if lexical is None:
@@ -129,13 +170,9 @@ class MemoryIndex:
         found = worded
         if vector is not None:
             found = np.union1d(worded, self._best(view.rows, self._cosines(view, vector), width))
-        return [
-            self._candidate(row, lexical, "cold")
-            for row, lexical in zip(found.tolist(), met[found].tolist(), strict=True)
-        ]
+        return found, met
 
-    def hot(self, user_id: UUID | None, now: datetime, *, size: int) -> list[Candidate]:
-        """The `size` with the highest `scoring.static_score`, best first."""
+    def _hot(self, user_id: UUID | None, now: datetime, size: int) -> list[int]:
         view = self._view(user_id)
         moment = now.timestamp()
         if not 0 <= moment - view.hot_at < _STATIC_SECONDS or len(view.hot) != size:
@@ -152,11 +189,14 @@ class MemoryIndex:
             score = dict(zip(rows.tolist(), values.tolist(), strict=True))
             view.hot = sorted(best.tolist(), key=lambda row: (-score[row], self._ids[row]))
             view.hot_at = moment
-        return [self._candidate(row, 0.0, "hot") for row in view.hot]
+        return view.hot
 
-    def _candidate(self, row: int, lexical: float, origin: str) -> Candidate:
+    def _candidate(self, row: int) -> Candidate:
+        known = self._candidates.get(row)
+        if known is not None:
+            return known
         columns = self._columns
-        return Candidate(
+        candidate = self._candidates[row] = Candidate(
             id=self._ids[row],
             version=int(columns.version[row]),
             category=_CATEGORIES[columns.category[row]],
@@ -166,9 +206,8 @@ class MemoryIndex:
             access_count=int(columns.access_count[row]),
             valid_from=self._valid_from[row],
             embedding=columns.matrix[row],
-            lexical=lexical,
-            origin=origin,
         )
+        return candidate
 
     def _lexical(self, question: str, view: "_View") -> Floats | None:
         terms = terms_of(question)
@@ -218,11 +257,13 @@ class MemoryIndex:
             self._columns.alive[row] = False
             self._content_bytes -= len(self._contents[row])
             self._contents[row] = ""
+            self._candidates.pop(row, None)
 
     def _add(self, memory: Remembered) -> None:
         row = len(self._ids)
         if row == len(self._columns.alive):
             self._columns = self._columns.grown(max(64, row // 4))
+            self._candidates.clear()  # they hold the old matrix
         terms = terms_of(memory.content)
         owner = _NOBODY
         if memory.user_id is not None:
@@ -231,7 +272,7 @@ class MemoryIndex:
         columns.matrix[row] = memory.embedding
         columns.owner[row] = owner
         columns.length[row] = len(terms)
-        columns.category[row] = scoring.CATEGORY_NUMBER[memory.category]
+        columns.category[row] = CATEGORY_NUMBER[memory.category]
         columns.version[row] = memory.version
         columns.confidence[row] = memory.confidence
         columns.usefulness[row] = memory.usefulness

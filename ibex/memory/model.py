@@ -1,12 +1,21 @@
 """The words of the memory engine as data."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+
+from ibex.memory.lines import line_of
+
+DIGEST_BYTES: Final = 8
 
 Vector = npt.NDArray[np.float32]  # shape (384,), unit length
 
@@ -15,6 +24,10 @@ class Category(StrEnum):
     PROCEDURAL = "procedural"  # how to act: preferences, instructions, workflows
     DECLARATIVE = "declarative"  # what is true
     EPISODIC = "episodic"  # what happened, close to the words
+
+
+#: The place of a category in columns of numbers.
+CATEGORY_NUMBER: Final = MappingProxyType({one: number for number, one in enumerate(Category)})
 
 
 class Source(StrEnum):
@@ -56,7 +69,8 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A memory that recall found, with what scoring needs."""
+    """A memory in force, as recall gives it. What is made of it is made once: an index gives the
+    same object to every request."""
 
     id: UUID
     version: int
@@ -67,12 +81,42 @@ class Candidate:
     access_count: int
     valid_from: datetime
     embedding: Vector = field(repr=False)
-    lexical: float  # in [0, 1]: how well the words of the query are met
-    origin: str  # hot | cold | both
+    #: Of its line, by encoding, as far as they were counted.
+    tokens: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def line(self) -> str:
+        """Its line in a request, without the line break."""
+        return line_of(self.valid_from, self.content)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Of everything that decides about the bytes of its line and their place."""
+        said = f"{self.category.value}\n{self.valid_from.timestamp()!r}\n{self.line}"
+        return hashlib.blake2b(said.encode(), digest_size=DIGEST_BYTES).digest()
+
+    @cached_property
+    def figures(self) -> tuple[float, ...]:
+        """What its score rests on before there is a question: the number of its category, when it
+        came into force (seconds since 1970), usefulness, confidence, accesses."""
+        return (
+            CATEGORY_NUMBER[self.category],
+            self.valid_from.timestamp(),
+            self.usefulness,
+            self.confidence,
+            self.access_count,
+        )
 
 
-@dataclass(frozen=True)
-class ScoreParts:
+class Found(NamedTuple):
+    """A candidate and how a request came to it."""
+
+    candidate: Candidate
+    lexical: float  # in [0, 1]: how well the words of the query are met; of a pinned one not known
+    origin: str  # hot | cold | both | pinned (only by what the session was given before)
+
+
+class ScoreParts(NamedTuple):
     """Each in [0, 1]."""
 
     relevance: float
@@ -82,9 +126,17 @@ class ScoreParts:
     access_frequency: float
 
 
-@dataclass(frozen=True)
-class ScoredMemory:
+class ScoredMemory(NamedTuple):
     candidate: Candidate
     parts: ScoreParts
     score: float  # the composite, in [0, 1]
     tokens: int  # of its rendered line
+    origin: str = "cold"  # hot | cold | both | pinned
+
+
+def vectors_of(candidates: Sequence[Candidate]) -> npt.NDArray[np.float32]:
+    """Their embeddings as rows, shape (len(candidates), 384)."""
+    if not candidates:
+        return np.empty((0, 0), np.float32)
+    flat = np.concatenate([one.embedding for one in candidates])
+    return flat.reshape(len(candidates), -1)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from ibex.memory.model import Candidate, Category, ScoredMemory
+from ibex.memory.model import Candidate, Category, ScoredMemory, vectors_of
 
 #: Memories with less relevance than this are not injected, however recent or useful they are: a
 #: question about cats does not carry the database host along. Procedural memories say how to
@@ -49,46 +49,39 @@ def pack(
 
     `beside` is what the request carries already: what says the same is a duplicate.
     """
-    kept = _Kept(memories, beside)
+    ordered = sorted(memories, key=lambda one: (-one.score, one.candidate.id))
+    close = _close_ones([*beside, *(one.candidate for one in ordered)])
+    contents = {one.content for one in beside}
+    taken = set(range(len(beside)))
+    kept: list[ScoredMemory] = []
     dropped: list[Dropped] = []
     left = budget
-    for memory in sorted(memories, key=lambda one: (-one.score, one.candidate.id)):
-        exempt = procedural_exempt and memory.candidate.category is Category.PROCEDURAL
+    for number, memory in enumerate(ordered, len(beside)):
+        candidate = memory.candidate
+        exempt = procedural_exempt and candidate.category is Category.PROCEDURAL
         reason: Reason | None = None
         if memory.parts.relevance < floor and not exempt:
             reason = "relevance"
-        elif kept.says(memory.candidate):
+        elif candidate.content in contents or not taken.isdisjoint(close.get(number, ())):
             reason = "duplicate"
         elif memory.tokens > left:
             reason = "budget"
         if reason:
             dropped.append(Dropped(memory, reason))
         else:
-            kept.add(memory)
+            kept.append(memory)
+            taken.add(number)
+            contents.add(candidate.content)
             left -= memory.tokens
-    return Packing(tuple(kept.memories), tuple(dropped), budget - left)
+    return Packing(tuple(kept), tuple(dropped), budget - left)
 
 
-class _Kept:
-    """What is kept so far, with its vectors as one matrix."""
-
-    def __init__(self, memories: Sequence[ScoredMemory], beside: Sequence[Candidate]) -> None:
-        """`memories` are all that may be added."""
-        self.memories: list[ScoredMemory] = []
-        self._contents = {one.content for one in beside}
-        there = [one.embedding for one in beside]
-        addable = [memory.candidate.embedding for memory in memories]
-        self._vectors = np.array([*there, *addable])
-        self._filled = len(there)
-
-    def says(self, candidate: Candidate) -> bool:
-        if candidate.content in self._contents:
-            return True
-        vectors = self._vectors[: self._filled]
-        return bool((vectors @ candidate.embedding > NEAR_DUPLICATE).any())
-
-    def add(self, memory: ScoredMemory) -> None:
-        self._vectors[self._filled] = memory.candidate.embedding
-        self._filled += 1
-        self._contents.add(memory.candidate.content)
-        self.memories.append(memory)
+def _close_ones(candidates: Sequence[Candidate]) -> dict[int, list[int]]:
+    """Of each candidate those before it that its own vector says the same as; by their numbers."""
+    close: dict[int, list[int]] = {}
+    if len(candidates) > 1:
+        vectors = vectors_of(candidates)
+        alike = np.tril(vectors @ vectors.T > NEAR_DUPLICATE, -1)
+        for later, earlier in np.argwhere(alike).tolist():
+            close.setdefault(later, []).append(earlier)
+    return close

@@ -12,7 +12,6 @@ takes its decisions along, and a branch of the conversation that comes back find
 Nothing here is done, only decided: same log, same messages, same memories, same outcome.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -24,7 +23,6 @@ from ibex.memory.rendering import (
     EMPTY_FRAME,
     EMPTY_LATER_FRAME,
     Rendered,
-    line,
     render,
     render_later,
 )
@@ -33,12 +31,11 @@ from ibex.memory.scoring import WEIGHTS
 #: The anchor of the block at the front.
 FRONT: Final = b""
 ANCHOR_BYTES: Final = 16
-DIGEST_BYTES: Final = 8
 #: What the best of the memories to insert must add to its composite score by its relevance, or
 #: the insertion does not pay: 0.12 is a relevance of 0.30.
 MINIMUM_GAIN: Final = 0.12
 #: Of the memories that were not taken, as many are named.
-NAMED_DROPS: Final = 50
+NAMED_DROPS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -92,6 +89,7 @@ class Block:
     anchor: bytes
     memories: tuple[Candidate, ...]
     rendered: Rendered
+    tokens: int
 
     @property
     def content(self) -> str:
@@ -124,10 +122,6 @@ class _Standing:
     memories: tuple[Candidate, ...]
     gone: tuple[Pinned, ...] = ()
 
-    @property
-    def content(self) -> str:
-        return _rendered(self.decision.anchor, None, self.memories).content
-
 
 def anchor_of(chain_hash: bytes) -> bytes:
     """`chain_hash` is of `ibex.conversation.chain`, of a user message."""
@@ -135,10 +129,7 @@ def anchor_of(chain_hash: bytes) -> bytes:
 
 
 def pinned(memory: Candidate) -> Pinned:
-    """The digest is of everything that decides about the memory's bytes and their place."""
-    said = f"{memory.category.value}\n{memory.valid_from.timestamp()!r}\n{line(memory)}"
-    digest = hashlib.blake2b(said.encode(), digest_size=DIGEST_BYTES).digest()
-    return Pinned(memory.id, memory.version, digest)
+    return Pinned(memory.id, memory.version, memory.digest)
 
 
 def holding(log: Log, messages: Sequence[Spoken]) -> list[Decision]:
@@ -172,7 +163,8 @@ def compose(
     corrected = tuple(_corrected(one) for one in standing if one.gone) if terms.verified else ()
     reason = "gone" if terms.verified else "unknown"
     dropped = [Dropped(old.id, old.version, reason) for one in standing for old in one.gone]
-    standing, crowded, used = _within(standing, terms)
+    costs = _Costs(terms.count, scored)
+    standing, crowded, used = _within(standing, terms.room, costs)
     dropped += [_drop(scored[one.id], "window") for one in crowded]
 
     carried = [candidate for one in standing for candidate in one.memories]
@@ -187,7 +179,8 @@ def compose(
         at = _target(opened, terms)
         new[at] = replace(new[at], memories=tuple(pinned(one) for one in kept))
         standing.append(_Standing(new[at], tuple(kept)))
-    return Composition(_blocks(standing, directive), _bounded(dropped), tuple(new), corrected)
+    blocks = _blocks(standing, directive, costs)
+    return Composition(blocks, _bounded(dropped), tuple(new), corrected)
 
 
 def _stand(decision: Decision, scored: Mapping[UUID, ScoredMemory]) -> _Standing:
@@ -196,7 +189,7 @@ def _stand(decision: Decision, scored: Mapping[UUID, ScoredMemory]) -> _Standing
     gone: list[Pinned] = []
     for old in decision.memories:
         found = scored.get(old.id)
-        if found is not None and pinned(found.candidate).digest == old.digest:
+        if found is not None and found.candidate.digest == old.digest:
             there.append(found.candidate)
         else:
             gone.append(old)
@@ -211,7 +204,7 @@ def _corrected(standing: _Standing) -> Decision:
 
 
 def _within(
-    standing: Sequence[_Standing], terms: Terms
+    standing: Sequence[_Standing], room: int, costs: "_Costs"
 ) -> tuple[list[_Standing], list[Candidate], int]:
     """What the window has room for, what it has not, and the tokens that are used up. The latest
     goes first, so that the longest prefix stays, and nothing new comes while something must go."""
@@ -219,13 +212,14 @@ def _within(
     crowded: list[Candidate] = []
     used = 0
     for one in standing:
-        cost = terms.count(one.content) if one.memories else 0
-        if crowded or used + cost > terms.room:
+        rendered = _rendered(one.decision.anchor, None, one.memories)
+        cost = costs.of(rendered, one.memories) if one.memories else 0
+        if crowded or used + cost > room:
             crowded += one.memories
         else:
             fitting.append(one)
             used += cost
-    return fitting, crowded, terms.room if crowded else used
+    return fitting, crowded, room if crowded else used
 
 
 def _undecided(log: Log, messages: Sequence[Spoken], terms: Terms) -> tuple[tuple[int, bytes], ...]:
@@ -290,27 +284,35 @@ def _choose(
     return [one.candidate for one in packing.kept], dropped
 
 
-def _blocks(standing: Sequence[_Standing], directive: str | None) -> tuple[Block, ...]:
-    ordered = sorted(standing, key=lambda one: (one.decision.anchor != FRONT, one.decision.place))
-    blocks = [
-        Block(
-            one.decision.place,
-            one.decision.anchor,
-            one.memories,
-            _rendered(one.decision.anchor, directive, one.memories),
-        )
-        for one in ordered
-        if one.memories
-    ]
-    if directive and not any(block.anchor == FRONT for block in blocks):
-        blocks.insert(0, Block(0, FRONT, (), Rendered(directive)))
+def _blocks(
+    standing: Sequence[_Standing], directive: str | None, costs: "_Costs"
+) -> tuple[Block, ...]:
+    there = [(one.decision.place, one.decision.anchor, one.memories) for one in standing]
+    there = [one for one in there if one[2]]
+    if directive and not any(anchor == FRONT for _, anchor, _ in there):
+        there.append((0, FRONT, ()))
+    blocks = []
+    for place, anchor, memories in sorted(there, key=lambda one: (one[1] != FRONT, one[0])):
+        rendered = _rendered(anchor, directive, memories)
+        blocks.append(Block(place, anchor, memories, rendered, costs.of(rendered, memories)))
     return tuple(blocks)
 
 
 def _rendered(anchor: bytes, directive: str | None, memories: Sequence[Candidate]) -> Rendered:
     if anchor == FRONT:
-        return render(directive, memories) or Rendered("")
+        return render(directive, memories) or Rendered("", ())
     return render_later(memories)
+
+
+@dataclass(frozen=True)
+class _Costs:
+    count: Callable[[str], int]
+    scored: Mapping[UUID, ScoredMemory]
+
+    def of(self, rendered: Rendered, memories: Sequence[Candidate]) -> int:
+        """Tokens of what was rendered of these memories."""
+        fixed = sum(self.count(piece) for piece in rendered.fixed)
+        return fixed + sum(self.scored[one.id].tokens for one in memories)
 
 
 def _drop(memory: ScoredMemory, reason: str) -> Dropped:

@@ -1,7 +1,9 @@
 """Fetches what a request may be given: the directive, the hot lists and a search, side by side.
 
 One deadline for all of it. What arrived is used, what did not is named, and late work is cancelled
-without anybody waiting for it. When only the embedder fails, the search goes by words.
+without anybody waiting for it. When only the embedder fails, the search goes by words. Where the
+agent's memories stand in this process, hot list and search are one look at them, and only the
+question's vector is waited for.
 """
 
 import asyncio
@@ -9,7 +11,8 @@ import logging
 import re
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -17,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ibex.errors import IbexError
-from ibex.memory.model import Candidate, Vector
+from ibex.memory.model import Found, Vector
 from ibex.stores.directives import Briefing, DirectiveCache
-from ibex.stores.hot import HotCache, HotList
+from ibex.stores.hot import HotCache
 from ibex.stores.index_cache import IndexCache, Indexed
 from ibex.stores.memories import MemoryReader
 
@@ -61,7 +64,7 @@ class Said:
 @dataclass(frozen=True)
 class Recalled:
     briefing: Briefing | None
-    candidates: tuple[Candidate, ...] = field(repr=False)
+    found: tuple[Found, ...] = field(repr=False)
     vector: Vector | None = field(repr=False)  # of the question
     degraded: tuple[str, ...]  # of "directive", "hot", "cold", "embed": what did not arrive
     milliseconds: Mapping[str, float]  # of each of the four that arrived
@@ -95,7 +98,9 @@ class Recall:
         embed: _Part[Vector | None] = _Part("embed", self._vector(question))
         directive = _Part("directive", self._directives.read(org_id, agent_id))
         index = self._indexes.current(org_id, agent_id)
-        hot = _Part("hot", self._listed(index, org_id, agent_id, user_id))
+        if index is not None and not index.late:
+            return await self._at_hand(index, user_id, question, embed, directive)
+        hot = _Part("hot", self._hot.lookup(org_id, agent_id, user_id))
         cold = _Part("cold", self._search(index, embed, org_id, agent_id, user_id, question))
         running: tuple[_Part[Any], ...] = (directive, hot, cold, embed)
         try:
@@ -109,10 +114,44 @@ class Recall:
             self._rebuild(org_id, agent_id, owner)
         return Recalled(
             briefing=directive.outcome(),
-            candidates=merge(listed.memories if listed else (), cold.outcome() or ()),
+            found=merge(listed.memories if listed else (), cold.outcome() or ()),
             vector=embed.outcome(),
             degraded=tuple(part.name for part in running if not part.arrived),
             milliseconds={part.name: part.milliseconds for part in running if part.arrived},
+        )
+
+    async def _at_hand(
+        self,
+        index: Indexed,
+        user_id: UUID | None,
+        question: str,
+        embed: "_Part[Vector | None]",
+        directive: "_Part[Briefing]",
+    ) -> Recalled:
+        began = time.perf_counter()
+        running: tuple[_Part[Any], ...] = (directive, embed)
+        try:
+            await asyncio.wait({embed.task}, timeout=self._deadline * EMBED_SHARE)
+            vector = embed.outcome()
+            looking = time.perf_counter()
+            found = index.recall(user_id, question, vector, datetime.now(UTC))
+            ended = time.perf_counter()
+            if not directive.task.done():
+                left = self._deadline - (ended - began)
+                await asyncio.wait({directive.task}, timeout=max(left, 0.0))
+        finally:
+            for part in running:
+                self._let_go(part.task)
+        return Recalled(
+            briefing=directive.outcome(),
+            found=tuple(found),
+            vector=vector,
+            degraded=tuple(part.name for part in running if not part.arrived),
+            milliseconds={
+                **{part.name: part.milliseconds for part in running if part.arrived},
+                "hot": (ended - looking) * 1000,
+                "cold": (ended - began) * 1000,
+            },
         )
 
     async def close(self) -> None:
@@ -127,13 +166,6 @@ class Recall:
         vector: Vector = (await self._embedder.embed([question]))[0]
         return vector
 
-    async def _listed(
-        self, index: Indexed | None, org_id: UUID, agent_id: UUID, user_id: UUID | None
-    ) -> HotList:
-        if index is None or index.late:
-            return await self._hot.lookup(org_id, agent_id, user_id)
-        return HotList(await index.hot(user_id), missing=())
-
     async def _search(
         self,
         index: Indexed | None,
@@ -142,7 +174,7 @@ class Recall:
         agent_id: UUID,
         user_id: UUID | None,
         question: str,
-    ) -> list[Candidate]:
+    ) -> list[Found]:
         if not question:
             return []
         await asyncio.wait({embed.task}, timeout=self._deadline * EMBED_SHARE)
@@ -204,22 +236,14 @@ class _Part(Generic[T]):
             self.milliseconds = (time.perf_counter() - began) * 1000
 
 
-def merge(hot: Iterable[Candidate], cold: Iterable[Candidate]) -> tuple[Candidate, ...]:
+def merge(hot: Iterable[Found], cold: Iterable[Found]) -> tuple[Found, ...]:
     """Each memory once. Of one found twice the search's copy stays: it is the fresher one, and
     knows how well the words are met."""
-    merged = {candidate.id: candidate for candidate in hot}
-    for candidate in cold:
-        known = candidate.id in merged
-        merged[candidate.id] = replace(candidate, origin="both") if known else candidate
+    merged = {one.candidate.id: one for one in hot}
+    for one in cold:
+        known = one.candidate.id in merged
+        merged[one.candidate.id] = one._replace(origin="both") if known else one
     return tuple(merged.values())
-
-
-def cosines(candidates: Sequence[Candidate], vector: Vector) -> npt.NDArray[np.float32]:
-    """Of each candidate with `vector`, both of unit length; shape (len(candidates),)."""
-    if not candidates:
-        return np.empty(0, np.float32)
-    rows: npt.NDArray[np.float32] = np.stack([one.embedding for one in candidates])
-    return rows @ vector
 
 
 def question_of(messages: Sequence[Said]) -> str:

@@ -15,7 +15,7 @@ pushes what was said last year out of the first ten (recall@10 .62 instead of .8
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -39,10 +39,9 @@ COSINE_ZERO: Final = 0.10
 COSINE_ONE: Final = 0.80
 
 _SECONDS_A_DAY = 86_400.0
-#: The place of a category in columns of numbers.
-CATEGORY_NUMBER: Final = MappingProxyType({one: number for number, one in enumerate(Category)})
+_DIGITS = 6  # of what is recorded; fewer than float32 tells apart
 _HALF_LIVES = np.array([HALF_LIFE_DAYS[category] for category in Category])
-_WEIGHTS = np.array(astuple(WEIGHTS))
+_WEIGHTS = np.array(WEIGHTS)
 
 Numbers = npt.NDArray[np.float64]
 
@@ -103,8 +102,8 @@ def access_frequency(accesses: int) -> float:
 class Scored:
     """Of n memories at once; the same numbers as `score_parts` and `composite` of each."""
 
-    parts: Numbers  # shape (n, 5), columns as in `ScoreParts`
-    scores: Numbers  # shape (n,)
+    parts: Numbers  # shape (n, 5), columns as in `ScoreParts`; to six digits
+    scores: Numbers  # shape (n,); to six digits
 
 
 def score_all(
@@ -117,17 +116,8 @@ def score_all(
     """`cosines` of shape (n,) and `lexical`, n of them, with the query; None: not known."""
     parts = np.zeros((len(candidates), 5))
     if candidates:
-        columns = [
-            (
-                CATEGORY_NUMBER[one.category],
-                one.valid_from.timestamp(),
-                one.usefulness,
-                one.confidence,
-                one.access_count,
-            )
-            for one in candidates
-        ]
-        category, valid_from, usefulness, confidence, accesses = np.array(columns, np.float64).T
+        columns = np.array([one.figures for one in candidates], np.float64).T
+        category, valid_from, usefulness, confidence, accesses = columns
         parts[:, 0] = _relevances(cosines, lexical, len(candidates))
         _fill_static(
             parts,
@@ -138,7 +128,7 @@ def score_all(
             accesses,
             now.timestamp(),
         )
-    return Scored(parts, _clipped(parts @ _WEIGHTS))
+    return Scored(parts.round(_DIGITS), _clipped(parts @ _WEIGHTS).round(_DIGITS))
 
 
 def static_scores(

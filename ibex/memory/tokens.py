@@ -14,12 +14,15 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import tiktoken
+
+from ibex.memory.model import Candidate
 
 _DATA = Path(__file__).parents[1] / "data" / "tiktoken"
 # Read by tiktoken when an encoding is first loaded.
@@ -107,6 +110,28 @@ def room(
 def count(text: str, model: str) -> int:
     """Tokens of `text`; see the module for texts above EXACT_LIMIT characters."""
     return _CACHE.count(text, encoding_for(model))
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What texts cost for one model, in tokens."""
+
+    encoding: str
+
+    @classmethod
+    def of(cls, model: str) -> "Costs":
+        return cls(encoding_for(model))
+
+    def text(self, text: str) -> int:
+        return _CACHE.count(text, self.encoding)
+
+    def line(self, memory: Candidate) -> int:
+        """Of the memory's line with its line break."""
+        known = memory.tokens.get(self.encoding)
+        if known is None:
+            known = len(_encoding(self.encoding).encode_ordinary(f"{memory.line}\n"))
+            memory.tokens[self.encoding] = known
+        return known
 
 
 def upper_bound(text: str) -> int:

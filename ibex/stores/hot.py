@@ -18,7 +18,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from ibex.errors import CacheUnavailableError
-from ibex.memory.model import Candidate, Category
+from ibex.memory.model import Candidate, Category, Found
 from ibex.memory.scoring import static_score
 from ibex.stores import keys
 from ibex.stores.memories import MemoryReader
@@ -34,7 +34,7 @@ _NOTHING: Final = b"-"
 
 @dataclass(frozen=True)
 class HotList:
-    memories: list[Candidate]  # best first
+    memories: list[Found]  # best first
     missing: tuple[UUID | None, ...]  # users (None: the agent itself) whose list must be rebuilt
 
 
@@ -44,7 +44,7 @@ class HotCache:
         self._client = client
         self._memories = MemoryReader(database)
 
-    async def read(self, org_id: UUID, agent_id: UUID, user_id: UUID | None) -> list[Candidate]:
+    async def read(self, org_id: UUID, agent_id: UUID, user_id: UUID | None) -> list[Found]:
         """The 50 best of the agent's own memories and the user's, best first.
 
         Raises CacheUnavailableError.
@@ -70,7 +70,8 @@ class HotCache:
                 (-score, member, packed[member]) for member, score in scores if member in packed
             )
         best = sorted(ranked)[:SIZE]
-        return HotList([_unpack(member, value) for _, member, value in best], tuple(missing))
+        memories = [Found(_unpack(member, value), 0.0, "hot") for _, member, value in best]
+        return HotList(memories, tuple(missing))
 
     async def refresh(self, org_id: UUID, agent_id: UUID, user_id: UUID | None = None) -> int:
         """Rebuild the user's list, without a user the agent's own; how many memories it has.
@@ -135,6 +136,4 @@ def _unpack(member: bytes, packed: bytes) -> Candidate:
         access_count=accesses,
         valid_from=datetime.fromtimestamp(valid_from, UTC),
         embedding=vector,
-        lexical=0.0,
-        origin="hot",
     )

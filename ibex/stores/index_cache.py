@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -24,7 +24,7 @@ import numpy as np
 
 from ibex.errors import DatabaseUnavailableError
 from ibex.memory.index import MemoryIndex, Remembered
-from ibex.memory.model import Candidate, Category, Vector
+from ibex.memory.model import Category, Found, Vector
 from ibex.stores.hot import SIZE
 from ibex.stores.memories import SEARCH_WIDTH
 from ibex.stores.postgres import Database
@@ -92,7 +92,7 @@ class Indexed:
         vector: Vector | None,
         *,
         width: int = SEARCH_WIDTH,
-    ) -> list[Candidate]:
+    ) -> list[Found]:
         """As `MemoryReader.search`, with term weights. Raises DatabaseUnavailableError when the
         changes could not be read for too long."""
         if (org_id, agent_id) != self._owner:
@@ -100,10 +100,12 @@ class Indexed:
         index = await self._cache.settled(self._owner, self._entry)
         return index.search(user_id, question, vector, width=width)
 
-    async def hot(self, user_id: UUID | None) -> list[Candidate]:
-        """The best of the agent's own memories and the user's, best first."""
+    def recall(
+        self, user_id: UUID | None, question: str, vector: Vector | None, now: datetime
+    ) -> list[Found]:
+        """Search and hot list at once; for who has just seen that it is not `late`."""
         index = self._entry.index or self._index
-        return index.hot(user_id, datetime.now(UTC), size=SIZE)
+        return index.recall(user_id, question, vector, now, width=SEARCH_WIDTH, size=SIZE)
 
 
 class IndexCache:

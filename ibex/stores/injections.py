@@ -13,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgpack
+import orjson
 import redis.asyncio
 from redis.exceptions import RedisError
 
@@ -46,18 +47,23 @@ return made
 """
 
 
+#: A JSON array of nothing.
+EMPTY: Final = b"[]"
+
+
 @dataclass(frozen=True)
 class Injection:
-    """What was put into one request: ids and figures, never content."""
+    """What was put into one request: ids and figures, never content. The bytes are JSON arrays, as
+    `InjectionRecord` of context.proto describes them."""
 
-    memories: Sequence[Mapping[str, Any]]  # memory_id, version, category, score, parts, tokens, …
+    memories: bytes = field(repr=False)
     directive_version: int | None
     position: int  # of the first insertion among the client's messages
     tokens: int
     sha256: bytes = field(repr=False)
-    insertions: Sequence[Mapping[str, Any]] = ()  # position, pinned, tokens, sha256
-    dropped: Sequence[Mapping[str, Any]] = ()  # memory_id, version, reason, …
-    decisions: Sequence[Mapping[str, Any]] = ()  # place, anchor, memories
+    insertions: bytes = field(default=EMPTY, repr=False)
+    dropped: bytes = field(default=EMPTY, repr=False)
+    decisions: bytes = field(default=EMPTY, repr=False)
     degraded: Sequence[str] = ()
 
 
@@ -66,19 +72,24 @@ async def add_injection(
 ) -> None:
     """Once a request. Inside the caller's transaction; nothing when the session is unknown."""
     await connection.execute(
-        _SQL["record"],
-        org_id,
+        _SQL["record"], org_id, request_id, session_id, *injection_columns(injection)
+    )
+
+
+def injection_columns(injection: Injection | None) -> tuple[Any, ...]:
+    """A new id and what follows it in a row; all of them None without an injection."""
+    if injection is None:
+        return (None,) * 10
+    return (
         new_id(),
-        request_id,
-        session_id,
-        list(injection.memories),
+        orjson.Fragment(injection.memories),
         injection.directive_version,
         injection.position,
         injection.tokens,
         injection.sha256,
-        list(injection.insertions),
-        list(injection.dropped),
-        list(injection.decisions),
+        orjson.Fragment(injection.insertions),
+        orjson.Fragment(injection.dropped),
+        orjson.Fragment(injection.decisions),
         list(injection.degraded),
     )
 
@@ -91,23 +102,19 @@ class InjectionLog:
         self._decide = client.register_script(_DECIDE)
         self._untold: TimedLru[str, bool] = TimedLru(_UNTOLD, TTL)
 
-    async def read(self, org_id: UUID, session_id: UUID, *, recorded: bool) -> Log:
-        """The session's decisions by anchor. `recorded`: PostgreSQL may have some.
+    async def read(self, org_id: UUID, session_id: UUID) -> Log:
+        """The decisions by anchor of a session that has turns.
 
-        Raises DatabaseUnavailableError when Redis has nothing and PostgreSQL does not answer, and
-        CacheUnavailableError when only Redis may have something and does not answer.
+        Raises DatabaseUnavailableError when Redis has nothing and PostgreSQL does not answer.
         """
         key = keys.injections(org_id, session_id)
         packed: Mapping[Any, Any] = {}
         try:
             if not self._untold.get(key):
                 packed = await self._client.hgetall(key)
-        except (RedisError, OSError) as error:
-            if not recorded:
-                raise CacheUnavailableError(
-                    f"Redis does not answer ({type(error).__name__})."
-                ) from error
-        if packed or not recorded:
+        except (RedisError, OSError):
+            pass  # Redis is a cache
+        if packed:
             return {anchor: _unpack(anchor, value) for anchor, value in packed.items()}
         log = await self._from_database(org_id, session_id)
         if log:

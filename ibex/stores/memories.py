@@ -1,14 +1,13 @@
 """The read side of memories in PostgreSQL: what recall may see."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
 from ibex.memory import scoring
-from ibex.memory.model import Candidate, Category, Vector
+from ibex.memory.model import Candidate, Category, Found, Vector
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
 
@@ -33,7 +32,7 @@ class MemoryReader:
         vector: Vector | None,
         *,
         width: int = SEARCH_WIDTH,
-    ) -> list[Candidate]:
+    ) -> list[Found]:
         """The `width` nearest to `vector` and the `width` with most of the question's words.
 
         Of the agent's own memories and the user's, in no order. Without a vector by words only.
@@ -49,7 +48,7 @@ class MemoryReader:
                 vector,
                 width,
             )
-        return [_candidate(row, "cold") for row in rows]
+        return [Found(_candidate(row), row["lexical"], "cold") for row in rows]
 
     async def best(
         self, org_id: UUID, agent_id: UUID, user_id: UUID | None, limit: int, now: datetime
@@ -58,7 +57,7 @@ class MemoryReader:
 
         Of the user's memories only; without a user, of the agent's own only.
         """
-        _, *weights = astuple(scoring.WEIGHTS)
+        _, *weights = scoring.WEIGHTS
         async with self._database.tenant(org_id) as connection:
             rows = await connection.fetch(
                 _SQL["hot"],
@@ -71,7 +70,7 @@ class MemoryReader:
                 scoring.ACCESSES_FOR_ONE,
                 now,
             )
-        return [_candidate(row, "hot") for row in rows]
+        return [_candidate(row) for row in rows]
 
     async def in_force(
         self, org_id: UUID, agent_id: UUID, user_id: UUID | None, memory_ids: Sequence[UUID]
@@ -81,10 +80,10 @@ class MemoryReader:
             rows = await connection.fetch(
                 _SQL["in_force"], org_id, agent_id, user_id, list(memory_ids)
             )
-        return [_candidate(row, "pinned") for row in rows]
+        return [_candidate(row) for row in rows]
 
 
-def _candidate(row: asyncpg.Record, origin: str) -> Candidate:
+def _candidate(row: asyncpg.Record) -> Candidate:
     return Candidate(
         id=row["id"],
         version=row["version"],
@@ -95,6 +94,4 @@ def _candidate(row: asyncpg.Record, origin: str) -> Candidate:
         access_count=row["access_count"],
         valid_from=row["valid_from"],
         embedding=row["embedding"].to_numpy(),
-        lexical=row["lexical"],
-        origin=origin,
     )

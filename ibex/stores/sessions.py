@@ -1,8 +1,8 @@
 """Sessions and their turns in PostgreSQL.
 
-A turn is stored in one transaction of three round trips when the caller knows the session as it is
-(`NewTurn.opened`), one or two more when the session has moved on meanwhile. Doing it again with the
-same request id changes nothing.
+A turn is stored, with what was injected, in one transaction of three round trips when the caller
+knows the session as it is (`NewTurn.opened`), some more when the session has moved on meanwhile.
+Doing it again with the same request id changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from ibex.sessions import (
     place_of,
     supersedes,
 )
-from ibex.stores.injections import Injection, add_injection
+from ibex.stores.injections import Injection, add_injection, injection_columns
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 
@@ -150,12 +150,11 @@ class SessionStore:
             session = None
             if turn.opened is not None and not may_be_same(turn.opened, turn):
                 session = await _add_turn(connection, turn.opened, turn, hashes)
-            recorded = (
-                await _record_locked(connection, turn, hashes)
-                if session is None
-                else RecordedTurn(session, session.turn_count, new=True)
-            )
+            if session is not None:
+                return RecordedTurn(session, session.turn_count, new=True)
+            recorded = await _record_locked(connection, turn, hashes)
             if turn.injection is not None:
+                # Of a try that is no turn of its own; of one that is, it is recorded by now.
                 await add_injection(
                     connection, turn.org_id, recorded.session.id, turn.request_id, turn.injection
                 )
@@ -283,7 +282,8 @@ async def _settle_tries(
 async def _add_turn(
     connection: Connection, session: Session, turn: NewTurn, hashes: Sequence[bytes]
 ) -> Session | None:
-    """The session after the turn; None when it is not (any more) as `session` says."""
+    """The session after the turn, which is recorded with its injection; None when it is not (any
+    more) as `session` says."""
     new = await _cut(connection, session, turn, hashes) if turn.resent else turn.messages
     after = checkpoint(session, turn, hashes if turn.resent else None)
     now = datetime.now(UTC)
@@ -308,6 +308,7 @@ async def _add_turn(
         after.tail_hash,
         after.request_hash,
         turn.request_key,
+        *injection_columns(turn.injection),
     )
     if session.stored:
         row = await connection.fetchrow(_SQL["record_turn"], *values)

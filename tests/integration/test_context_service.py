@@ -28,6 +28,7 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 from tests.conftest import free_port
 from tests.integration.remembering import remember
+from tests.records import injected
 from tests.unit.candidates import direction
 
 HOST = "The database host is db.smoketest.example.com."
@@ -122,17 +123,17 @@ async def test_what_the_question_is_about_is_injected_and_nothing_else(
     assert (insertion.position, insertion.role) == (0, "system")
     assert insertion.content.startswith(f"Be kind.\n\n{FRAME_OPEN}\n")
     assert f'"{HOST}"\n{FRAME_CLOSE}' in insertion.content
-    (memory,) = answer.memories
+    (memory,) = injected(answer)
     assert memory.memory_id == str(memories[HOST])
     assert (memory.version, memory.category) == (1, "declarative")
     parts = memory.parts
     assert parts is not None
     assert memory.score == pytest.approx(
-        0.40 * parts.relevance
-        + 0.25 * parts.recency
-        + 0.20 * parts.usefulness
-        + 0.10 * parts.confidence
-        + 0.05 * parts.access_frequency,
+        0.40 * parts["relevance"]
+        + 0.25 * parts["recency"]
+        + 0.20 * parts["usefulness"]
+        + 0.10 * parts["confidence"]
+        + 0.05 * parts["access_frequency"],
         abs=1e-6,
     )
     assert answer.directive_version == 2
@@ -159,10 +160,10 @@ async def test_the_hot_list_is_rebuilt_when_redis_has_lost_it(
     org_id: UUID,
     agent_id: UUID,
 ) -> None:
-    assert [one.origin for one in (await assembler.ask()).memories] == ["cold"]
+    assert [one.origin for one in injected(await assembler.ask())] == ["cold"]
     hot = HotCache(redis_client, database)
     await eventually(lambda: hot.read(org_id, agent_id, None))
-    assert [one.origin for one in (await assembler.ask()).memories] == ["both"]
+    assert [one.origin for one in injected(await assembler.ask())] == ["both"]
 
 
 async def test_a_user_gets_the_agent_s_memories_and_the_user_s_own_only(
@@ -205,8 +206,8 @@ async def test_the_budget_is_the_agent_s_and_never_more_than_is_left(
             database, org_id, agent_id, content, vector=vector, category=Category.PROCEDURAL
         )
     answer = await assembler.ask()
-    assert 5 < len(answer.memories) < 30
-    assert sum(one.tokens for one in answer.memories) < answer.context_tokens <= 300
+    assert 5 < answer.memories < 30
+    assert sum(one.tokens for one in injected(answer)) < answer.context_tokens <= 300
 
     assert (await assembler.ask(model="gpt-4", max_answer_tokens=8_191)).insertions == []
     long = await assembler.ask("history " * 8_000, QUESTION, model="gpt-4")
@@ -229,8 +230,8 @@ async def test_without_the_embedder_directive_hot_and_words_still_come(
     assert answer.degraded == ["embed"]
     content = answer.insertions[0].content
     assert content.startswith("Be kind.")
-    assert answer.memories[0].memory_id == str(memories[HOST])
-    assert {one.memory_id for one in answer.memories} == {str(one) for one in memories.values()}
+    assert injected(answer)[0].memory_id == str(memories[HOST])
+    assert {one.memory_id for one in injected(answer)} == {str(one) for one in memories.values()}
 
 
 async def test_an_embedder_that_hangs_costs_no_more_than_its_share(
@@ -249,7 +250,7 @@ async def test_an_embedder_that_hangs_costs_no_more_than_its_share(
     assembler = await start(embedder_url=f"http://127.0.0.1:{port}", retrieval_deadline_ms=1_800.0)
     answer = await assembler.ask()
     assert answer.degraded == ["embed"]
-    assert answer.memories[0].memory_id == str(memories[HOST])
+    assert injected(answer)[0].memory_id == str(memories[HOST])
     assert answer.timings is not None
     assert answer.timings.total < 1_800.0  # the rest of the deadline is not waited out
     server.close()
@@ -271,7 +272,7 @@ async def test_without_redis_directive_and_search_still_come(
     answer = await assembler.ask()
     assert answer.degraded == ["hot"]
     assert answer.insertions[0].content.startswith("Be kind.")
-    assert [one.memory_id for one in answer.memories] == [str(memories[HOST])]
+    assert [one.memory_id for one in injected(answer)] == [str(memories[HOST])]
 
 
 async def test_without_postgresql_directive_and_hot_still_come(
@@ -299,8 +300,8 @@ async def test_without_postgresql_directive_and_hot_still_come(
     answer = await assembler.ask()
     assert answer.degraded == ["cold"]
     assert answer.insertions[0].content.startswith("Be kind.")
-    assert [one.memory_id for one in answer.memories] == [str(memories[HOST])]
-    assert answer.memories[0].origin == "hot"
+    assert [one.memory_id for one in injected(answer)] == [str(memories[HOST])]
+    assert injected(answer)[0].origin == "hot"
 
 
 @pytest.mark.parametrize("field", ["org_id", "agent_id", "user_id"])
@@ -313,7 +314,7 @@ async def test_an_id_that_is_none_is_refused(assembler: Assembler, field: str) -
 
 async def test_no_message_is_no_question(assembler: Assembler, memories: dict[str, UUID]) -> None:
     answer = await assembler.ask(messages=[])
-    assert (answer.insertions, answer.memories, answer.degraded) == ([], [], [])
+    assert (answer.insertions, answer.memories, answer.degraded) == ([], 0, [])
 
 
 async def test_the_process_is_ready_when_all_of_it_answers(

@@ -40,11 +40,19 @@ async def test_a_memory_comes_back_as_it_was(
     await change(database, org_id, memory, access_count=7, usefulness=0.25, version=3)
     assert await hot.refresh(org_id, agent_id) == 1
     (read,) = await hot.read(org_id, agent_id, None)
-    assert (read.id, read.version, read.category) == (memory, 3, Category.PROCEDURAL)
-    assert (read.content, read.confidence, read.usefulness) == ("Zoë's host.", 0.7, 0.25)
-    assert (read.access_count, read.origin) == (7, "hot")
-    assert abs(read.valid_from - said_at) < timedelta(milliseconds=1)
-    assert read.embedding @ vector == pytest.approx(1, abs=1e-3)
+    assert (read.candidate.id, read.candidate.version, read.candidate.category) == (
+        memory,
+        3,
+        Category.PROCEDURAL,
+    )
+    assert (read.candidate.content, read.candidate.confidence, read.candidate.usefulness) == (
+        "Zoë's host.",
+        0.7,
+        0.25,
+    )
+    assert (read.candidate.access_count, read.origin) == (7, "hot")
+    assert abs(read.candidate.valid_from - said_at) < timedelta(milliseconds=1)
+    assert read.candidate.embedding @ vector == pytest.approx(1, abs=1e-3)
 
 
 async def test_a_list_that_was_never_built_is_told_from_an_empty_one(
@@ -82,8 +90,8 @@ async def test_the_best_of_the_agent_and_the_user_and_of_nobody_else(
     await remember(database, org_id, agent_id, "Yours.", user_id=yours, confidence=1.0)
     for owner in (None, mine, yours):
         await hot.refresh(org_id, agent_id, owner)
-    assert [one.id for one in await hot.read(org_id, agent_id, None)] == own
-    read = [one.id for one in await hot.read(org_id, agent_id, mine)]
+    assert [one.candidate.id for one in await hot.read(org_id, agent_id, None)] == own
+    read = [one.candidate.id for one in await hot.read(org_id, agent_id, mine)]
     assert read == [one for pair in zip(my_own, own, strict=True) for one in pair][:SIZE]
     assert await hot.read(new_id(), agent_id, mine) == []
     assert await hot.read(org_id, new_id(), mine) == []
@@ -101,7 +109,7 @@ async def test_a_refresh_replaces_the_list_and_it_expires(
     await change(database, org_id, old, valid_to=datetime.now(UTC))
     new = await remember(database, org_id, agent_id, "The host is b.")
     await hot.refresh(org_id, agent_id)
-    assert [one.id for one in await hot.read(org_id, agent_id, None)] == [new]
+    assert [one.candidate.id for one in await hot.read(org_id, agent_id, None)] == [new]
     for key in (
         keys.hot_scores(org_id, agent_id, None),
         keys.hot_memories(org_id, agent_id, None),

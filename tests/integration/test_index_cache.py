@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import fields
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -56,8 +57,10 @@ async def contents(
 ) -> set[str]:
     index = await loaded(cache, org_id, agent_id)
     found = await index.search(org_id, agent_id, user_id, "the secret", direction(1.0))
-    listed = {one.content for one in await index.hot(user_id)}
-    assert {one.content for one in found} == listed  # both show all of a small store
+    recalled = index.recall(user_id, "the secret", direction(1.0), datetime.now(UTC))
+    assert {one.origin for one in recalled} <= {"both"}
+    listed = {one.candidate.content for one in recalled}
+    assert {one.candidate.content for one in found} == listed  # both show all of a small store
     return listed
 
 
@@ -80,14 +83,13 @@ async def test_it_finds_what_the_database_has(
     index = await loaded(cache, org_id, agent_id)
     (found,) = await index.search(org_id, agent_id, None, "host", direction(1.0))
     (read,) = await MemoryReader(database).search(org_id, agent_id, None, "host", direction(1.0))
-    assert found.embedding @ vector == pytest.approx(1, abs=1e-6)
+    assert found.candidate.embedding @ vector == pytest.approx(1, abs=1e-6)
 
-    def columns(one: Candidate) -> dict[str, object]:
-        return {
-            name: value for name, value in vars(one).items() if name not in ("embedding", "lexical")
-        }
+    def columns(memory: Candidate) -> dict[str, object]:
+        names = {one.name for one in fields(memory)} - {"embedding", "tokens"}
+        return {name: getattr(memory, name) for name in names}
 
-    assert columns(found) == columns(read)
+    assert columns(found.candidate) == columns(read.candidate)
     assert found.lexical > 0.9
 
 
@@ -194,7 +196,7 @@ async def test_many_changes_are_taken_in_and_the_garbage_packed(
         await connection.execute("UPDATE ibex_core.memories SET version = 2 WHERE true")
     clock.now += 1
     found = await index.search(org_id, agent_id, None, "Fact 7", None, width=200)
-    assert {one.version for one in found} == {2}
+    assert {one.candidate.version for one in found} == {2}
     assert len(found) == 100
     (entry,) = cache._entries.values()
     await eventually(lambda: _done(entry))

@@ -30,11 +30,11 @@ async def test_the_nearest_and_the_ones_with_the_words_are_found(
     found = await reader.search(
         org_id, agent_id, None, "Which database host?", direction(1.0), width=1
     )
-    assert {one.id for one in found} == {near, worded}
-    by_id = {one.id: one for one in found}
+    assert {one.candidate.id for one in found} == {near, worded}
+    by_id = {one.candidate.id: one for one in found}
     assert by_id[near].lexical == 0
     assert by_id[worded].lexical == pytest.approx(1)
-    assert by_id[near].embedding @ direction(1.0, 0.1) == pytest.approx(1, abs=1e-5)
+    assert by_id[near].candidate.embedding @ direction(1.0, 0.1) == pytest.approx(1, abs=1e-5)
     assert by_id[near].origin == "cold"
 
 
@@ -44,13 +44,16 @@ async def test_the_lexical_score_is_the_share_of_the_words(
     half = await remember(database, org_id, agent_id, "Paris is in France.")
     often = await remember(database, org_id, agent_id, "Paris, Paris, Paris! A summer in Paris.")
     found = {
-        one.id: one.lexical
+        one.candidate.id: one.lexical
         for one in await reader.search(org_id, agent_id, None, "Paris in winter?", None)
     }
     assert found[half] == pytest.approx(0.5, abs=1e-4)
     assert found[half] < found[often] <= 1
     long = "Paris " + " ".join(f"w{number}" for number in range(60))
-    found = {one.id: one.lexical for one in await reader.search(org_id, agent_id, None, long, None)}
+    found = {
+        one.candidate.id: one.lexical
+        for one in await reader.search(org_id, agent_id, None, long, None)
+    }
     assert found[half] == pytest.approx(1 / 5, abs=1e-4)
 
 
@@ -62,7 +65,7 @@ async def test_no_question_breaks_the_search(
 ) -> None:
     memory = await remember(database, org_id, agent_id, "A fact.")
     found = await reader.search(org_id, agent_id, None, question, direction(1.0))
-    assert [one.id for one in found] == [memory]
+    assert [one.candidate.id for one in found] == [memory]
     assert await reader.search(org_id, agent_id, None, question, None) == []
 
 
@@ -85,7 +88,7 @@ async def test_nothing_crosses_organizations_agents_or_users(
 
     async def found(org: UUID, agent: UUID, user: UUID | None) -> set[UUID]:
         searched = await reader.search(org, agent, user, "the secret", direction(1.0))
-        return {one.id for one in searched}
+        return {one.candidate.id for one in searched}
 
     async def best(org: UUID, agent: UUID, user: UUID | None) -> set[UUID]:
         listed = await reader.best(org, agent, user, 50, datetime.now(UTC))
@@ -114,7 +117,7 @@ async def test_only_what_is_active_and_in_force_is_found(
     await change(database, org_id, quarantined, status="quarantined")
     await change(database, org_id, superseded, valid_to=now + timedelta(days=1))
     found = await reader.search(org_id, agent_id, None, "the secret", direction(1.0))
-    assert [one.id for one in found] == [valid]
+    assert [one.candidate.id for one in found] == [valid]
     assert [one.id for one in await reader.best(org_id, agent_id, None, 50, now)] == [valid]
 
 

@@ -21,6 +21,7 @@ from ibex.settings import Settings
 from ibex.stores.postgres import Database
 from tests.integration.remembering import change, remember
 from tests.proxying import until
+from tests.records import injected
 
 HOST = "The database host is db.example.com."
 CAT = "Caroline's cat is called Misty."
@@ -80,7 +81,7 @@ class Agent:
     async def finds(self, content: str) -> bool:
         """Whether the index has it. A hot list comes from there only: Redis has none."""
         answer = await self.assemble([Message(role="user", text=content)])
-        from_index = {one.memory_id for one in answer.memories if one.origin in ("hot", "both")}
+        from_index = {one.memory_id for one in injected(answer) if one.origin in ("hot", "both")}
         return bool(from_index) and any(f'"{content}"' in one.content for one in answer.insertions)
 
     async def until_found(self, content: str) -> None:

@@ -23,6 +23,7 @@ from ibex.memory.pinning import FRONT, Decision, Pinned
 from ibex.memory.rendering import FRAME_OPEN
 from ibex.settings import Settings
 from ibex.stores import keys
+from ibex.stores.directives import MOMENT
 from ibex.stores.identity import IdentityStore
 from ibex.stores.injections import InjectionLog, InjectionReader
 from ibex.stores.invalidation import Invalidations
@@ -213,7 +214,7 @@ async def test_a_memory_that_is_no_longer_true_vanishes_and_nothing_else_moves(
     assert states[CAT] == ("kept", "", "quarantined")
 
 
-async def test_a_changed_directive_applies_at_once_and_the_memories_stay(
+async def test_a_changed_directive_applies_within_a_moment_and_the_memories_stay(
     talk: Talk,
     learn: Writer,
     identity: IdentityStore,
@@ -227,6 +228,7 @@ async def test_a_changed_directive_applies_at_once_and_the_memories_stay(
     before = talk.sent[0]["content"]
     await identity.set_directive(org_id, agent_id, "Be brief.")
     await Invalidations(redis_client).directive_changed(org_id, agent_id)
+    await asyncio.sleep(MOMENT)
     await talk.ask("Thank you.")
     assert talk.sent[0]["content"] == before.replace("Be kind.", "Be brief.")
     await talk.ask("Bye.")
@@ -325,10 +327,10 @@ async def test_a_decision_is_made_once_and_read_by_everybody(
     assert decided == {FRONT: mine, later.anchor: later}
     without = Decision(0, FRONT)
     assert await other.decide(org_id, session, [], [without]) == {FRONT: without}
-    log = await one.read(org_id, session, recorded=False)
+    log = await one.read(org_id, session)
     assert log == {FRONT: without, later.anchor: later}
     assert 0 < await redis_client.ttl(keys.injections(org_id, session)) <= 86_400
-    assert await one.read(UUID(int=2), session, recorded=True) == {}
+    assert await one.read(UUID(int=2), session) == {}
 
 
 # --- ibex explain ---

@@ -86,7 +86,7 @@ async def test_a_completed_session_becomes_memories_hot_memories_and_an_archive(
     session = await SessionStore(database).session(org_id, session_id)
     assert (session.last_extracted_turn, session.archived_turn) == (2, 2)
     hot = await HotCache(redis_client, database).read(org_id, agent_id, None)
-    assert sorted(one.content for one in hot) == sorted(found)
+    assert sorted(one.candidate.content for one in hot) == sorted(found)
     key = f"{org_id}/{agent_id}/{session_id}/{session_id}.ndjson"
     archived = await ObjectStore(settings).get(settings.sessions_bucket, key)
     assert len(archived.splitlines()) == 2

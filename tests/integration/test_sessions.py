@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 
 from ibex.conversation import chain
@@ -261,7 +262,7 @@ async def test_an_injection_is_stored_once_with_its_turn(
     store: SessionStore, session: Session, database: Database, org_id: UUID
 ) -> None:
     memories = [{"memory_id": str(new_id()), "score": 0.5, "parts": {"relevance": 0.5}}]
-    injection = Injection(memories, 3, 0, 17, b"\1" * 32)
+    injection = Injection(orjson.dumps(memories), 3, 0, 17, b"\1" * 32)
     turn = resend(session, user("one"), injection=injection)
     await store.record_turn(turn)
     await store.record_turn(turn)

@@ -33,8 +33,6 @@ def candidate(number: int = 1, **changes: Any) -> Candidate:
         "access_count": 0,
         "valid_from": NOW,
         "embedding": vector,
-        "lexical": 0.0,
-        "origin": "cold",
     }
     return Candidate(**(values | changes))
 

@@ -92,6 +92,20 @@ async def test_a_small_request_goes_before_a_large_one(batcher: Batcher, model: 
     assert model.batches[1] == ["small"]
 
 
+async def test_another_thread_takes_what_waits_beside_a_running_batch(model: Model) -> None:
+    model.go.clear()
+    with ThreadPoolExecutor(2) as executor:
+        batcher = Batcher(model.encode, executor, threads=2)
+        large = asyncio.create_task(batcher.encode([f"large {'x' * 100}"] * 40))
+        await until(lambda: batcher.batches == 2)  # and no third
+        small = asyncio.create_task(batcher.encode(["small"]))
+        await until(lambda: batcher.queued == 23)
+        model.go.set()
+        assert len(await small) == 1
+        assert len(await large) == 40
+    assert sum(map(len, model.batches)) == 41
+
+
 async def test_a_large_request_is_not_starved(batcher: Batcher, model: Model) -> None:
     lanes = (deque[Waiting](), deque[Waiting]())
     batcher._small, batcher._large = lanes
@@ -175,8 +189,10 @@ async def test_without_redis_there_is_no_cache_and_one_line_in_the_log(
     monkeypatch.setattr("hotpath.embedder.cache._PAUSE", -1.0)
     cache = EmbeddingCache(NOBODY, "model")
     assert await cache.read(["secret words"]) == {}
-    await cache.write({"secret words": embedding("secret words")})
-    assert cache.failures == 2
+    cache.put({"secret words": embedding("secret words")})
+    assert (await cache.read(["secret words"])).keys() == {"secret words"}  # by this process
+    await cache.close()
+    assert cache.failures == 1
     assert len(caplog.records) == 1
     assert "secret" not in caplog.text
     await cache.close()
@@ -191,7 +207,7 @@ async def test_a_redis_that_is_silent_is_not_waited_for() -> None:
         port = server.sockets[0].getsockname()[1]
         cache = EmbeddingCache(f"redis://127.0.0.1:{port}/0", "model")
         async with asyncio.timeout(5):
-            assert await cache.read(["text"]) == {}
+            assert await cache.read(["text", "another"]) == {}
         assert cache.failures == 1
         await cache.close()
 
@@ -199,7 +215,7 @@ async def test_a_redis_that_is_silent_is_not_waited_for() -> None:
 async def test_after_a_failure_redis_is_left_alone_for_a_while() -> None:
     cache = EmbeddingCache(NOBODY, "model")
     for _ in range(3):
-        assert await cache.read(["text"]) == {}
+        assert await cache.read(["text", "another"]) == {}
     assert cache.failures == 1
     await cache.close()
 

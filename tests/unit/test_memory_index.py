@@ -106,7 +106,7 @@ def test_a_search_finds_what_plain_loops_find(
     visible = [one for one in store.values() if one.user_id in (None, user)]
     near = {one.id: float(one.embedding @ vector) for one in visible}
     worded = lexical_by_hand(visible, question)
-    found = {one.id: one for one in index.search(user, question, vector, width=width)}
+    found = {one.candidate.id: one for one in index.search(user, question, vector, width=width)}
     assert set(found) <= set(near)
     # Ranks, not ids: equal scores may stand in either order.
     nearest = best({one: near[one] for one in found}, width)
@@ -115,9 +115,9 @@ def test_a_search_finds_what_plain_loops_find(
         :width
     ] == pytest.approx(best(worded, width), abs=1e-5)
     for one in found.values():
-        assert one.lexical == pytest.approx(worded.get(one.id, 0.0), abs=1e-5)
+        assert one.lexical == pytest.approx(worded.get(one.candidate.id, 0.0), abs=1e-5)
         assert 0 <= one.lexical <= 1
-        as_stored(one, store[one.id])
+        as_stored(one.candidate, store[one.candidate.id])
     by_words = index.search(user, question, None, width=width)
     assert len(by_words) == min(width, len(worded))
     assert all(one.lexical > 0 for one in by_words)
@@ -157,13 +157,40 @@ def test_whatever_was_written_and_deleted_the_index_is_as_if_just_loaded(
 
     def shown(index: MemoryIndex) -> list[tuple[object, ...]]:
         found = index.search(user, question, vector_of(5), width=4)
-        return sorted((one.id, round(one.lexical, 5), one.content, one.version) for one in found)
+        return sorted(
+            (one.candidate.id, round(one.lexical, 5), one.candidate.content, one.candidate.version)
+            for one in found
+        )
 
     def listed(index: MemoryIndex) -> list[UUID]:
-        return [one.id for one in index.hot(user, NOW, size=5)]
+        return [one.candidate.id for one in index.hot(user, NOW, size=5)]
 
     assert shown(index) == shown(fresh)
     assert listed(index) == listed(fresh)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_STORES, _QUESTIONS, _USER, st.integers(1, 8), st.integers(1, 8))
+def test_one_look_finds_what_the_search_and_the_hot_list_find(
+    store: dict[UUID, Remembered], question: str, user: UUID | None, width: int, size: int
+) -> None:
+    index, vector = index_of(*store.values()), vector_of(5)
+    cold = {one.candidate.id: one for one in index.search(user, question, vector, width=width)}
+    hot = [one.candidate.id for one in index.hot(user, NOW, size=size)]
+    found = index.recall(user, question, vector, NOW, width=width, size=size)
+    assert [one.candidate.id for one in found][: len(hot)] == hot
+    assert {one.candidate.id for one in found} == {*hot, *cold}
+    assert len(found) == len({*hot, *cold})
+    worded = lexical_by_hand(
+        [one for one in store.values() if one.user_id in (None, user)], question
+    )
+    for one in found:
+        known = one.candidate.id
+        origin = "both" if known in hot and known in cold else "hot" if known in hot else "cold"
+        assert one.origin == origin
+        assert one.lexical == pytest.approx(worded.get(known, 0.0), abs=1e-5)
+    again = index.recall(user, question, vector, NOW, width=width, size=size)
+    assert all(one.candidate is other.candidate for one, other in zip(found, again, strict=True))
 
 
 @settings(max_examples=60, deadline=None)
@@ -172,10 +199,10 @@ def test_the_hot_list_is_in_the_order_of_the_static_score(
     store: dict[UUID, Remembered], user: UUID | None
 ) -> None:
     hot = index_of(*store.values()).hot(user, NOW, size=6)
-    scores = [static_score(one, NOW) for one in hot]
+    scores = [static_score(one.candidate, NOW) for one in hot]
     assert scores == sorted(scores, reverse=True)
     every = [
-        static_score(one, NOW)
+        static_score(one.candidate, NOW)
         for one in index_of(*store.values()).search(user, "", vector_of(1), width=100)
     ]
     assert scores == pytest.approx(sorted(every, reverse=True)[:6])
@@ -188,12 +215,16 @@ def test_nobody_s_memories_and_scores_tell_of_another_user() -> None:
     before = index.search(mine, "host", None, width=9)
     index.apply([memory(n, "Your host host host.", user_id=yours) for n in range(3, 60)])
     after = index.search(mine, "host", None, width=9)
-    assert [(one.id, one.lexical) for one in after] == [(one.id, one.lexical) for one in before]
-    assert [one.id for one in index.search(None, "host", direction(1.0), width=99)] == [own.id]
-    assert [one.id for one in index.search(UUID(int=3), "host", direction(1.0), width=99)] == [
+    assert [(one.candidate.id, one.lexical) for one in after] == [
+        (one.candidate.id, one.lexical) for one in before
+    ]
+    assert [one.candidate.id for one in index.search(None, "host", direction(1.0), width=99)] == [
         own.id
     ]
-    assert [one.id for one in index.hot(None, NOW, size=99)] == [own.id]
+    assert [
+        one.candidate.id for one in index.search(UUID(int=3), "host", direction(1.0), width=99)
+    ] == [own.id]
+    assert [one.candidate.id for one in index.hot(None, NOW, size=99)] == [own.id]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +245,7 @@ def test_nobody_s_memories_and_scores_tell_of_another_user() -> None:
 def test_names_and_numbers_are_found_by_their_letters(content: str, question: str) -> None:
     index = index_of(memory(1, content), memory(2, "Nothing of that kind."))
     (found,) = index.search(None, question, None, width=5)
-    assert found.id == memory(1).id
+    assert found.candidate.id == memory(1).id
 
 
 @pytest.mark.parametrize("question", ["", "the of and", "':* & !", "a\0b", "\\ ' ''", "\ud800"])
@@ -233,7 +264,9 @@ def test_the_relevance_of_words_is_on_a_scale_of_its_own() -> None:
     )
 
     def score(question: str) -> dict[UUID, float]:
-        return {one.id: one.lexical for one in index.search(None, question, None, width=99)}
+        return {
+            one.candidate.id: one.lexical for one in index.search(None, question, None, width=99)
+        }
 
     assert score("port")[memory(0).id] == pytest.approx(1, abs=0.05)
     both = score("host port")
@@ -245,7 +278,7 @@ def test_ties_are_cut_by_id_whatever_the_order_of_arrival() -> None:
     same = [memory(n, "host", embedding=direction(1.0)) for n in range(20)]
     for order in (same, same[::-1]):
         found = index_of(*order).search(None, "host", direction(1.0), width=4)
-        assert {one.id for one in found} == {one.id for one in same[:4]}
+        assert {one.candidate.id for one in found} == {one.id for one in same[:4]}
 
 
 def test_garbage_is_noticed_and_packed_away() -> None:
@@ -266,8 +299,8 @@ def test_a_hot_list_follows_the_time_and_the_changes() -> None:
     old = memory(1, valid_from=NOW - timedelta(days=1500), usefulness=0.65)
     coming = memory(2, valid_from=NOW, usefulness=0.5)
     index = index_of(old, coming)
-    assert [one.id for one in index.hot(None, NOW, size=2)] == [coming.id, old.id]
+    assert [one.candidate.id for one in index.hot(None, NOW, size=2)] == [coming.id, old.id]
     later = NOW + timedelta(days=6000)
-    assert [one.id for one in index.hot(None, later, size=2)] == [old.id, coming.id]
+    assert [one.candidate.id for one in index.hot(None, later, size=2)] == [old.id, coming.id]
     index.apply([replace(old, usefulness=0.1)])
-    assert [one.id for one in index.hot(None, later, size=2)] == [coming.id, old.id]
+    assert [one.candidate.id for one in index.hot(None, later, size=2)] == [coming.id, old.id]

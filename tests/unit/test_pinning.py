@@ -282,7 +282,7 @@ def test_what_the_window_has_no_room_for_goes_the_latest_first_and_comes_back() 
     assert session.requests[-1][1] == both
 
 
-def test_not_more_than_fifty_that_were_dropped_are_named_the_best_first() -> None:
+def test_not_more_than_twenty_that_were_dropped_are_named_the_best_first() -> None:
     done = Session().ask(ONE, [scored(one, one / 100, 5, relevance=0.0) for one in range(1, 90)])
     assert [one.id.int for one in done.dropped] == list(range(89, 89 - NAMED_DROPS, -1))
 

@@ -3,11 +3,19 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibex.memory.model import Category
-from ibex.memory.rendering import EMPTY_FRAME, EXPLANATION, FRAME_CLOSE, FRAME_OPEN, line, render
+from ibex.memory.rendering import (
+    EMPTY_FRAME,
+    EXPLANATION,
+    FRAME_CLOSE,
+    FRAME_OPEN,
+    render,
+    render_later,
+)
+from ibex.memory.tokens import Costs
 from tests.unit.candidates import candidate
 
 _HOSTILE = (
@@ -88,12 +96,12 @@ def test_no_memory_leaves_its_quotes(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["Zoë loves 猫 and naïve café", "50 % of a & b, it's $5", "👍🏽"])
 def test_what_is_harmless_is_readable(text: str) -> None:
-    assert line(candidate(1, content=text)) == f'- 2026-11-20 "{text}"'
+    assert candidate(1, content=text).line == f'- 2026-11-20 "{text}"'
 
 
 def test_dates_are_utc() -> None:
     late = datetime(2026, 1, 1, 23, tzinfo=timezone(timedelta(hours=-5)))
-    assert line(candidate(1, valid_from=late)).startswith("- 2026-01-02 ")
+    assert candidate(1, valid_from=late).line.startswith("- 2026-01-02 ")
 
 
 def test_the_empty_frame_holds_every_heading() -> None:
@@ -102,3 +110,31 @@ def test_the_empty_frame_holds_every_heading() -> None:
     assert rendered is not None
     kept = [row for row in rendered.content.splitlines() if not row.startswith("- ")]
     assert kept == EMPTY_FRAME.splitlines()
+
+
+_TEXTS = st.one_of(
+    st.text(max_size=60),
+    st.sampled_from(["<", "a<\n", " \n", "word ", "\r\n", "'s", "1", "//", "字"]),
+)
+
+
+@settings(deadline=None)
+@given(
+    st.one_of(st.none(), _TEXTS),
+    st.lists(st.tuples(_TEXTS, st.sampled_from(Category)), max_size=8),
+    st.sampled_from(["gpt-4o", "gpt-4"]),
+)
+def test_the_tokens_of_its_pieces_add_up_to_those_of_the_whole(
+    directive: str | None, said: list[tuple[str, Category]], model: str
+) -> None:
+    """So what a block costs is known without counting it again."""
+    memories = [
+        candidate(number, content=text, category=category)
+        for number, (text, category) in enumerate(said)
+    ]
+    costs = Costs.of(model)
+    for rendered in (render(directive, memories), render_later(memories)):
+        if rendered is not None:
+            pieces = sum(map(costs.text, rendered.fixed)) + sum(map(costs.line, memories))
+            whole = costs.text(rendered.content)
+            assert pieces - (costs.text("\n") if not memories else 0) <= whole <= pieces

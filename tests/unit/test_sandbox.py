@@ -37,8 +37,6 @@ def memory(content: str) -> Candidate:
         access_count=0,
         valid_from=SAID_AT,
         embedding=np.zeros(384, np.float32),
-        lexical=0,
-        origin="cold",
     )
 
 

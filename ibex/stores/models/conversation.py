@@ -139,7 +139,7 @@ class ContextInjection(Base):
     sha256: Mapped[Bytes]  # of the injected contents in order, joined by a NUL
     # [{position, pinned, tokens, sha256}]
     insertions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
-    # [{memory_id, version, reason, category, score, parts, tokens, origin}], the best 50
+    # [{memory_id, version, reason, category, score, parts, tokens, origin}], the best 20
     dropped: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     # [{place, anchor, memories: [{memory_id, version, digest}]}]: what this request added to the
     # session's log, see ibex/memory/pinning.py

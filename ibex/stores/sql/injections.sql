@@ -4,9 +4,9 @@
 INSERT INTO ibex_core.context_injections
   (org_id, id, request_id, agent_id, session_id, memories, directive_version, position, tokens,
    sha256, insertions, dropped, decisions, degraded)
-SELECT $1, $2, $3, agent_id, id, $5, $6, $7, $8, $9, $10, $11, $12, $13
+SELECT $1, $4, $2, agent_id, id, $5, $6, $7, $8, $9, $10, $11, $12, $13
 FROM ibex_core.sessions
-WHERE org_id = $1 AND id = $4
+WHERE org_id = $1 AND id = $3
 ON CONFLICT (org_id, request_id) DO NOTHING;
 
 -- name: decisions

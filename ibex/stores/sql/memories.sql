@@ -45,8 +45,7 @@ CROSS JOIN asked;
 -- Weights ($5 recency, $6 usefulness, $7 confidence, $8 access frequency), half-lives in days ($9
 -- procedural, $10 declarative, $11 episodic) and the accesses that count as 1 ($12) come from
 -- ibex/memory/scoring.py, the one place that decides them. $13: now.
-SELECT id, version, category, content, confidence, usefulness, access_count, valid_from, embedding,
-  0::float8 AS lexical
+SELECT id, version, category, content, confidence, usefulness, access_count, valid_from, embedding
 FROM ibex_core.memories
 WHERE org_id = $1 AND agent_id = $2
   AND (user_id = $3 OR (user_id IS NULL AND $3 IS NULL))
@@ -63,8 +62,7 @@ LIMIT $4;
 
 -- name: in_force
 -- Of these memories ($4), those that may be seen.
-SELECT id, version, category, content, confidence, usefulness, access_count, valid_from, embedding,
-  0::float8 AS lexical
+SELECT id, version, category, content, confidence, usefulness, access_count, valid_from, embedding
 FROM ibex_core.memories
 WHERE org_id = $1 AND id = ANY ($4::uuid[]) AND agent_id = $2 AND (user_id IS NULL OR user_id = $3)
   AND status = 'active' AND valid_to IS NULL;

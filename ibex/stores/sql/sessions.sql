@@ -118,9 +118,9 @@ RETURNING s.*;
 -- name: record_turn
 -- Waits for the session's lock, so that its turns come one after the other. Nothing when the
 -- session has moved on from turn $3, after which the new messages were cut, or when the request is
--- recorded.
+-- recorded. $21 and what follows: what was injected; $21 NULL: nothing to record of that.
 WITH locked AS (
-  SELECT org_id, id, turn_count
+  SELECT org_id, id, turn_count, agent_id
   FROM ibex_core.sessions
   WHERE org_id = $1 AND id = $2
   FOR UPDATE
@@ -135,6 +135,14 @@ WITH locked AS (
   WHERE turn_count = $3::integer
   ON CONFLICT (org_id, request_id) DO NOTHING
   RETURNING number
+), injected AS (
+  INSERT INTO ibex_core.context_injections
+    (org_id, id, request_id, agent_id, session_id, memories, directive_version, position, tokens,
+     sha256, insertions, dropped, decisions, degraded)
+  SELECT org_id, $21::uuid, $5, agent_id, id, $22, $23, $24, $25, $26, $27, $28, $29, $30
+  FROM locked, added
+  WHERE $21::uuid IS NOT NULL
+  ON CONFLICT (org_id, request_id) DO NOTHING
 )
 UPDATE ibex_core.sessions s
 SET turn_count = a.number, message_count = $8, chain_hash = $9, status = 'active',
@@ -145,12 +153,13 @@ WHERE s.org_id = $1 AND s.id = $2
 RETURNING s.*;
 
 -- name: record_first_turn
--- A session that was not stored before, and its first turn. Nothing when the session exists.
+-- A session that was not stored before, and its first turn. Nothing when the session exists. $21 and
+-- what follows: as above, then the session.
 WITH opened AS (
   INSERT INTO ibex_core.sessions
     (org_id, id, agent_id, user_id, external_id, origin, started_at, last_turn_at, turn_count,
      message_count, chain_hash, dialogue_hash, tail_hash, request_hash, request_key)
-  VALUES ($1, $2, $21, $22, $23, $24, $25, $16, $3::integer + 1, $8, $9, $17, $18, $19, $20)
+  VALUES ($1, $2, $31, $32, $33, $34, $35, $16, $3::integer + 1, $8, $9, $17, $18, $19, $20)
   ON CONFLICT DO NOTHING
   RETURNING *
 ), added AS (
@@ -161,6 +170,14 @@ WITH opened AS (
     $9::bytea, $10::text, $11::text, $12::boolean, $13::integer, $14::integer, $15::timestamptz,
     $16::timestamptz
   FROM opened
+), injected AS (
+  INSERT INTO ibex_core.context_injections
+    (org_id, id, request_id, agent_id, session_id, memories, directive_version, position, tokens,
+     sha256, insertions, dropped, decisions, degraded)
+  SELECT org_id, $21::uuid, $5, agent_id, id, $22, $23, $24, $25, $26, $27, $28, $29, $30
+  FROM opened
+  WHERE $21::uuid IS NOT NULL
+  ON CONFLICT (org_id, request_id) DO NOTHING
 )
 SELECT * FROM opened;
 

@@ -6,15 +6,11 @@
 __all__ = (
     "AssembleContextRequest",
     "AssembleContextResponse",
-    "Decision",
-    "DroppedMemory",
     "Fallback",
-    "InjectedMemory",
+    "InjectionRecord",
     "Insertion",
     "Message",
-    "PinnedMemory",
     "RateLimits",
-    "ScoreParts",
     "Timings",
     "VerifyAgentRequest",
     "VerifyAgentResponse",
@@ -81,9 +77,10 @@ default_message_pool.register_message("ibex.v1", "AssembleContextRequest", Assem
 class AssembleContextResponse(betterproto2.Message):
     insertions: "list[Insertion]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
 
-    memories: "list[InjectedMemory]" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    memories: "int" = betterproto2.field(10, betterproto2.TYPE_INT32)
+    """
+    how many are inserted
+    """
 
     context_tokens: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
@@ -108,71 +105,12 @@ class AssembleContextResponse(betterproto2.Message):
 
     timings: "Timings | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True)
 
-    dropped: "list[DroppedMemory]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
-    """
-    at most 50, the best first
-    """
-
-    decisions: "list[Decision]" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, repeated=True)
-    """
-    made, or changed, for this request
-    """
+    record: "InjectionRecord | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, optional=True
+    )
 
 
 default_message_pool.register_message("ibex.v1", "AssembleContextResponse", AssembleContextResponse)
-
-
-@dataclass(eq=False, repr=False)
-class Decision(betterproto2.Message):
-    """
-    What stands before one message of the session from now on; no memories: nothing ever will.
-    """
-
-    place: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
-    """
-    the client's messages before it
-    """
-
-    anchor: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
-    """
-    of the user message after it; empty: the block at the front
-    """
-
-    memories: "list[PinnedMemory]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
-
-
-default_message_pool.register_message("ibex.v1", "Decision", Decision)
-
-
-@dataclass(eq=False, repr=False)
-class DroppedMemory(betterproto2.Message):
-    memory_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-    """
-    UUID
-    """
-
-    version: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
-
-    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
-    """
-    relevance | duplicate | budget | gain | settled | window | gone
-    """
-
-    category: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
-    """
-    empty, as all that follows, when the memory is gone
-    """
-
-    score: "float" = betterproto2.field(5, betterproto2.TYPE_FLOAT)
-
-    parts: "ScoreParts | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
-
-    tokens: "int" = betterproto2.field(7, betterproto2.TYPE_INT32)
-
-    origin: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
-
-
-default_message_pool.register_message("ibex.v1", "DroppedMemory", DroppedMemory)
 
 
 @dataclass(eq=False, repr=False)
@@ -186,39 +124,38 @@ default_message_pool.register_message("ibex.v1", "Fallback", Fallback)
 
 
 @dataclass(eq=False, repr=False)
-class InjectedMemory(betterproto2.Message):
-    memory_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+class InjectionRecord(betterproto2.Message):
     """
-    UUID
-    """
-
-    version: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
-
-    category: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
-
-    score: "float" = betterproto2.field(4, betterproto2.TYPE_FLOAT)
-
-    parts: "ScoreParts | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
-
-    tokens: "int" = betterproto2.field(6, betterproto2.TYPE_INT32)
-
-    origin: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
-    """
-    hot | cold | both | pinned (known from an earlier request only)
+    What is recorded of an injection: arrays of objects as JSON, which only the readers of the record
+    look into. Ids are UUIDs, digests and anchors hexadecimal, scores and their parts in [0, 1].
     """
 
-    insertion: "int" = betterproto2.field(8, betterproto2.TYPE_INT32)
+    memories: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
     """
-    the number of its insertion, from 0
-    """
-
-    digest: "bytes" = betterproto2.field(9, betterproto2.TYPE_BYTES)
-    """
-    of what its line is made of
+    {memory_id, version, digest, category, score, parts, tokens, origin, insertion}; origin: hot |
+    cold | both | pinned (known from an earlier request only); insertion: its number, from 0.
     """
 
+    insertions: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    {position, pinned, tokens, sha256}
+    """
 
-default_message_pool.register_message("ibex.v1", "InjectedMemory", InjectedMemory)
+    dropped: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    """
+    {memory_id, version, reason, category, score, parts, tokens, origin}; at most 20, the best
+    first; of one that is gone only the first three. reason: relevance | duplicate | budget | gain |
+    settled | window | gone | unknown.
+    """
+
+    decisions: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+    """
+    What stands before one message of the session from now on: {place, anchor, memories: [{memory_id,
+    version, digest}]}; no memories: nothing ever will. Made, or changed, for this request.
+    """
+
+
+default_message_pool.register_message("ibex.v1", "InjectionRecord", InjectionRecord)
 
 
 @dataclass(eq=False, repr=False)
@@ -273,24 +210,6 @@ default_message_pool.register_message("ibex.v1", "Message", Message)
 
 
 @dataclass(eq=False, repr=False)
-class PinnedMemory(betterproto2.Message):
-    memory_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-    """
-    UUID
-    """
-
-    version: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
-
-    digest: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
-    """
-    of what its line is made of
-    """
-
-
-default_message_pool.register_message("ibex.v1", "PinnedMemory", PinnedMemory)
-
-
-@dataclass(eq=False, repr=False)
 class RateLimits(betterproto2.Message):
     """
     A minute's worth. Not set: the deployment's default; 0: no limit.
@@ -302,26 +221,6 @@ class RateLimits(betterproto2.Message):
 
 
 default_message_pool.register_message("ibex.v1", "RateLimits", RateLimits)
-
-
-@dataclass(eq=False, repr=False)
-class ScoreParts(betterproto2.Message):
-    """
-    Parts of the composite score, each in [0, 1].
-    """
-
-    relevance: "float" = betterproto2.field(1, betterproto2.TYPE_FLOAT)
-
-    recency: "float" = betterproto2.field(2, betterproto2.TYPE_FLOAT)
-
-    usefulness: "float" = betterproto2.field(3, betterproto2.TYPE_FLOAT)
-
-    confidence: "float" = betterproto2.field(4, betterproto2.TYPE_FLOAT)
-
-    access_frequency: "float" = betterproto2.field(5, betterproto2.TYPE_FLOAT)
-
-
-default_message_pool.register_message("ibex.v1", "ScoreParts", ScoreParts)
 
 
 @dataclass(eq=False, repr=False)
