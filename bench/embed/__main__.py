@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import orjson
 from rich.console import Console
 from rich.table import Table
 
 from bench.embed.recall import recall_at_10
-from bench.embed.service import Running, embedder, redis, small_settings
+from bench.embed.service import embedder, redis, small_settings
 from bench.embed.texts import queries, varied
-from bench.hotpath.environment import environment
+from bench.environment import environment
+from bench.figures import RESULTS, write
+from bench.processes import Running
 from hotpath.embedder.loading import LoadedModel, load_model
 from hotpath.embedder.model import Vectors, chosen_model
 from hotpath.embedder.precision import likeness
 from ibex.embedding import DIMENSIONS, EmbedderClient
 from ibex.settings import Settings
 
-_RESULTS: Final = Path(__file__).parents[1] / "results" / "embed.json"
 _BATCH: Final = 32
 _BULK: Final = 512
 
@@ -140,7 +140,7 @@ async def run(options: argparse.Namespace, console: Console) -> None:
     )
     if options.data:
         await _recall(options.data, ways[:2], console)
-    _write(
+    write(
         options.output,
         {
             "figures": found,
@@ -206,17 +206,12 @@ def _show(ways: list[Way], services: dict[str, dict[str, float]], console: Conso
         console.print(f"service on {backend}: ready after {one['start_s']} s, {one['rss_mib']} MiB")
 
 
-def _write(file: Path, value: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--texts", type=int, default=300, help="for the cosines")
     parser.add_argument("--data", type=Path, help="LoCoMo's JSON file: compare recall too")
-    parser.add_argument("--output", type=Path, default=_RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "embed.json")
     asyncio.run(run(parser.parse_args(), Console()))
 
 

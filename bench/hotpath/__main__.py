@@ -1,102 +1,68 @@
 """`python -m bench.hotpath` and `python -m bench.hotpath soak`: see docs/performance.md."""
 
 import argparse
-import asyncio
-import signal
-import sys
-from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.command import console as open_console
+from bench.command import run_and_exit
+from bench.environment import environment
+from bench.figures import RESULTS, print_figures, write
 from bench.hotpath import report
 from bench.hotpath.comparison import (
     CLIENTS,
-    DIRECT,
     MEMORY_ON,
     RATE,
-    Comparison,
-    Course,
+    compare,
+    course,
     ibex_targets,
 )
-from bench.hotpath.environment import environment
 from bench.hotpath.phases import Target
-from bench.hotpath.seed import seed
 from bench.hotpath.soak import growth, soak
-from bench.hotpath.stack import mock_upstream, process_ids, running_stack
-from bench.hotpath.traces import with_degraded
-from ibex.errors import IbexError
-
-_RESULTS: Final = Path(__file__).parents[1] / "results"
-_WIDTH: Final = 160  # columns of a log
-_TRACES_SETTLE: Final = 2.0  # seconds until the last traces are written
+from bench.hotpath.upstream import mock_upstream
+from bench.seed import seed
+from bench.stack import process_ids, running_stack
 
 
 def main() -> None:
     options = _options()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = open_console()
     work = _soak(options, console) if options.what == "soak" else _compare(options, console)
-    try:
-        sys.exit(asyncio.run(_until_told(work)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.exit(130)
-    except IbexError as error:
-        sys.stderr.write(f"ibex: {error.message} {error.advice}\n")
-        sys.exit(1)
-
-
-async def _until_told(work: Coroutine[Any, Any, int]) -> int:
-    """SIGTERM and SIGINT stop the stack too."""
-    task = asyncio.create_task(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    return await task
+    run_and_exit(work)
 
 
 async def _compare(options: argparse.Namespace, console: Console) -> int:
     surroundings = environment()
-    course = Course(
-        rounds=options.rounds or (1 if options.quick else 3),
-        seconds=options.seconds or (3.0 if options.quick else 8.0),
-        closed_seconds=(options.seconds or (3.0 if options.quick else 8.0)) / 2,
-    )
+    plan = course(options.rounds, options.seconds, quick=options.quick)
     async with (
         mock_upstream(options.mock_port) as upstream,
         running_stack(upstream, console) as settings,
     ):
         console.print(f"The mock upstream is at {upstream}.", highlight=False)
-        tenant = await seed(settings, options.memories, console)
-        ours = ibex_targets(f"{settings.proxy_endpoint}/v1", tenant.token)
-        targets = [Target(DIRECT, upstream), *ours, *_peers(options)]
-        pids = process_ids(settings.home)
-        phases = await Comparison(targets, course, pids, console).run()
-        await asyncio.sleep(_TRACES_SETTLE)
-        phases = await asyncio.to_thread(
-            with_degraded, settings, phases, {target.name for target in ours}
+        (agent,) = await seed(settings, [options.memories], console)
+        phases = await compare(
+            settings, upstream, agent.token, plan, console, peers=_peers(options)
         )
     lines = report.summarize(phases)
     figures = report.figures(lines)
     report.show(lines, console)
-    _print_figures(figures, console)
-    report.write(
-        options.out or _RESULTS / "hotpath.json",
+    print_figures(figures, console)
+    write(
+        options.out or RESULTS / "hotpath.json",
         {
             "figures": figures,
             "measured_at": datetime.now(UTC),
             "environment": surroundings,
             "load": {
-                **asdict(course),
+                **asdict(plan),
                 "clients": CLIENTS,
                 "requests_per_second": CLIENTS * RATE,
-                "memories": tenant.memories,
+                "memories": agent.memories,
             },
             "summary": report.as_json(lines),
             "phases": [asdict(phase) for phase in phases],
@@ -111,8 +77,8 @@ async def _soak(options: argparse.Namespace, console: Console) -> int:
         mock_upstream(options.mock_port) as upstream,
         running_stack(upstream, console) as settings,
     ):
-        tenant = await seed(settings, options.memories, console)
-        targets = ibex_targets(f"{settings.proxy_endpoint}/v1", tenant.token)
+        (agent,) = await seed(settings, [options.memories], console)
+        targets = ibex_targets(f"{settings.proxy_endpoint}/v1", agent.token)
         target = next(one for one in targets if one.name == MEMORY_ON)
         pids = process_ids(settings.home)
         phases, samples = await soak(target, options.minutes, options.rate, pids, console)
@@ -134,9 +100,9 @@ async def _soak(options: argparse.Namespace, console: Console) -> int:
         "minutes": options.minutes,
         **{f"{name}_mib_per_minute": one.slope for name, one in grown.items()},
     }
-    _print_figures(figures, console)
-    report.write(
-        options.out or _RESULTS / "soak.json",
+    print_figures(figures, console)
+    write(
+        options.out or RESULTS / "soak.json",
         {
             "figures": figures,
             "measured_at": datetime.now(UTC),
@@ -147,11 +113,6 @@ async def _soak(options: argparse.Namespace, console: Console) -> int:
         },
     )
     return 0 if figures["flat"] and not errors else 1
-
-
-def _print_figures(figures: dict[str, Any], console: Console) -> None:
-    for name, value in figures.items():
-        console.print(f"{name:36} {value}", highlight=False)
 
 
 def _peers(options: argparse.Namespace) -> list[Target]:

@@ -10,6 +10,10 @@ from rich.console import Console
 
 from bench.hotpath.load import Plan
 from bench.hotpath.phases import Kind, Loop, Phase, Target, run_phase
+from bench.hotpath.traces import with_degraded
+from bench.stack import process_ids
+from bench.usage import quiet
+from ibex.settings import Settings
 
 DIRECT: Final = "direct"
 MEMORY_OFF: Final = "ibex, memory off"
@@ -25,6 +29,8 @@ RATE: Final = 2.0  # requests a second of each client
 MODEL: Final = "gpt-4o-mini"
 _WARM_UP: Final = 2.0  # seconds
 _PAUSE: Final = 0.7  # seconds between two phases, in which traces are written
+_QUIET_LIMIT: Final = 30.0  # seconds for what a phase left behind
+_TRACES_SETTLE: Final = 2.0  # seconds until the last traces are written
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,12 @@ class Course:
     closed_seconds: float
 
 
+def course(rounds: int | None, seconds: float | None, *, quick: bool) -> Course:
+    """None: as long as usual."""
+    length = seconds or (3.0 if quick else 8.0)
+    return Course(rounds or (1 if quick else 3), length, length / 2)
+
+
 def ibex_targets(url: str, token: str) -> list[Target]:
     """Without and with memories."""
     authorization = {"authorization": f"Bearer {token}"}
@@ -41,6 +53,25 @@ def ibex_targets(url: str, token: str) -> list[Target]:
         Target(MEMORY_OFF, url, {**authorization, "x-ibex-memory": "off"}),
         Target(MEMORY_ON, url, authorization, memory=True),
     ]
+
+
+async def compare(
+    settings: Settings,
+    upstream: str,
+    token: str,
+    course: Course,
+    console: Console,
+    *,
+    peers: Sequence[Target] = (),
+    peer_pids: Mapping[str, int] | None = None,
+) -> list[Phase]:
+    """The mock directly, IBEX without and with memory, and the peers, in turns."""
+    ours = ibex_targets(f"{settings.proxy_endpoint}/v1", token)
+    targets = [Target(DIRECT, upstream), *ours, *peers]
+    pids = {**process_ids(settings.home), **(peer_pids or {})}
+    phases = await Comparison(targets, course, pids, console).run()
+    await asyncio.sleep(_TRACES_SETTLE)
+    return await asyncio.to_thread(with_degraded, settings, phases, {one.name for one in ours})
 
 
 class Comparison:
@@ -65,6 +96,8 @@ class Comparison:
                 for target in self._targets:
                     phases.append(await self._phase(target, loop, kind, number))
                     await asyncio.sleep(_PAUSE)
+                    # A server that is behind goes on with requests that nobody waits for.
+                    await quiet(self._pids, _QUIET_LIMIT)
         return phases
 
     async def _phase(self, target: Target, loop: Loop, kind: Kind, number: int) -> Phase:

@@ -24,7 +24,7 @@ import httptools
 import orjson
 import uvloop
 
-from bench.hotpath.corpus import questions
+from bench.corpus import questions
 
 _LIMIT: Final = 10.0  # seconds; a request that takes longer is an error
 _PAUSE: Final = 0.1  # seconds, when nobody takes the connection

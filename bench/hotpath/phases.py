@@ -1,23 +1,18 @@
 """One phase: one load on one target for a few seconds, and what came of it."""
 
-import asyncio
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Final, Literal
 
-import numpy as np
-import orjson
-
+from bench.figures import percentiles
+from bench.generator import generate
 from bench.hotpath.load import Plan
-from bench.hotpath.usage import spent, usages
-from ibex.errors import EmbeddedServerError
+from bench.usage import spent, usages
 
 Loop = Literal["open", "closed"]
 Kind = Literal["plain", "stream", "mixed"]
-PERCENTILES = (50, 95, 99)
-_PATIENCE = 60.0  # seconds for the generator on top of the phase
+_GENERATOR: Final = "bench.hotpath.load"
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ async def run_phase(
 ) -> Phase:
     """`number` of the round. Raises EmbeddedServerError when the generator fails."""
     before, began = usages(pids), datetime.now(UTC)
-    outcome = await _generate(plan)
+    outcome = await generate(_GENERATOR, plan, plan.seconds)
     after, ended = usages(pids), datetime.now(UTC)
     return Phase(
         target=target.name,
@@ -82,32 +77,3 @@ async def run_phase(
         began=began,
         ended=ended,
     )
-
-
-def percentiles(times: list[float]) -> dict[str, float]:
-    """Empty when there are none."""
-    if not times:
-        return {}
-    values = np.percentile(np.asarray(times), PERCENTILES)
-    return {
-        f"p{name}": round(float(value), 2) for name, value in zip(PERCENTILES, values, strict=True)
-    }
-
-
-async def _generate(plan: Plan) -> dict[str, Any]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.hotpath.load"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(plan.seconds + _PATIENCE):
-            output, _ = await process.communicate(orjson.dumps(asdict(plan)))
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise EmbeddedServerError("The load generator failed.", hint="See above.")
-    result: dict[str, Any] = orjson.loads(output)
-    return result

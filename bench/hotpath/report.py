@@ -1,23 +1,19 @@
 """From phases to figures: medians over rounds, what a target adds to the direct way, tables."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import orjson
 from rich.console import Console
 from rich.table import Table
 
+from bench.figures import Times, less, medians, shown, total
 from bench.hotpath.comparison import DIRECT, LOADS, MEMORY_OFF, MEMORY_ON
-from bench.hotpath.phases import PERCENTILES, Kind, Loop, Phase
+from bench.hotpath.phases import Kind, Loop, Phase
 
-NAMES = tuple(f"p{one}" for one in PERCENTILES)
 _OURS = (MEMORY_OFF, MEMORY_ON)
 _MAIN = ("proxy", "assembler", "embedder", "postgres", "redis", "clickhouse")
-
-Times = dict[str, float]  # p50, p95, p99 in milliseconds
 
 
 @dataclass(frozen=True)
@@ -66,15 +62,15 @@ def _line(own: Sequence[Phase], direct: Mapping[int, Phase]) -> Line:
         loop=first.loop,
         kind=first.kind,
         rps=round(median(one.rps for one in own), 1),
-        total_ms=_medians(one.total_ms for one in own),
-        ttfb_ms=_medians(one.ttfb_ms for one in own),
-        added_total_ms=_medians(_less(one.total_ms, base.total_ms) for one, base in pairs),
-        added_ttfb_ms=_medians(_less(one.ttfb_ms, base.ttfb_ms) for one, base in pairs),
-        context_ms=_medians(one.context_ms for one in own),
+        total_ms=medians(one.total_ms for one in own),
+        ttfb_ms=medians(one.ttfb_ms for one in own),
+        added_total_ms=medians(less(one.total_ms, base.total_ms) for one, base in pairs),
+        added_ttfb_ms=medians(less(one.ttfb_ms, base.ttfb_ms) for one, base in pairs),
+        context_ms=medians(one.context_ms for one in own),
         requests=requests,
-        errors=_sum(one.errors for one in own),
-        fallbacks=_sum(one.fallbacks for one in own),
-        degraded=_sum(one.degraded for one in own),
+        errors=total(one.errors for one in own),
+        fallbacks=total(one.fallbacks for one in own),
+        degraded=total(one.degraded for one in own),
         empty=sum(one.empty for one in own),
         cpu_ms_per_request={
             name: round(sum(one.cpu_s.get(name, 0.0) for one in own) * 1000 / max(1, requests), 3)
@@ -82,24 +78,6 @@ def _line(own: Sequence[Phase], direct: Mapping[int, Phase]) -> Line:
         },
         memory_mib={name: max(one.memory_mib.get(name, 0.0) for one in own) for name in processes},
     )
-
-
-def _less(times: Times, base: Times) -> Times:
-    """Empty when one of them is: a round without an answer adds nothing that can be told."""
-    return {name: times[name] - base[name] for name in NAMES} if times and base else {}
-
-
-def _medians(rounds: Iterable[Times]) -> Times:
-    known = [one for one in rounds if one]
-    return {name: round(median(one[name] for one in known), 2) for name in NAMES} if known else {}
-
-
-def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for one in counts:
-        for name, count in one.items():
-            total[name] = total.get(name, 0) + count
-    return total
 
 
 def figures(lines: Sequence[Line]) -> dict[str, float | int | None]:
@@ -176,19 +154,15 @@ def _latency(lines: Sequence[Line], title: str) -> Table:
         table.add_row(
             line.target,
             f"{line.rps:.0f}",
-            _times(line.total_ms),
-            "" if line.target == DIRECT else _times(line.added_total_ms),
-            _times(line.ttfb_ms),
-            "" if line.target == DIRECT else _times(line.added_ttfb_ms),
-            _times(line.context_ms),
+            shown(line.total_ms),
+            "" if line.target == DIRECT else shown(line.added_total_ms),
+            shown(line.ttfb_ms),
+            "" if line.target == DIRECT else shown(line.added_ttfb_ms),
+            shown(line.context_ms),
             _troubles(line),
         )
     table.caption = "each p50 / p95 / p99, medians over the rounds"
     return table
-
-
-def _times(times: Times) -> str:
-    return " / ".join(f"{times[name]:.1f}" for name in NAMES) if times else "-"
 
 
 def _troubles(line: Line) -> str:
@@ -215,12 +189,6 @@ def _cost(lines: Sequence[Line]) -> Table:
             ),
         )
     return table
-
-
-def write(file: Path, value: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    file.write_bytes(orjson.dumps(value, option=options))
 
 
 def as_json(lines: Sequence[Line]) -> list[dict[str, Any]]:

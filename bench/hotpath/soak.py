@@ -12,7 +12,7 @@ from rich.console import Console
 from bench.hotpath.comparison import CLIENTS, MODEL
 from bench.hotpath.load import Plan
 from bench.hotpath.phases import Phase, Target, run_phase
-from bench.hotpath.usage import usages
+from bench.usage import usages
 
 #: Caches with a bound fill up to it; data servers keep what they are told to. These do neither.
 JUDGED: Final = ("proxy", "assembler", "embedder")

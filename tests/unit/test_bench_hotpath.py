@@ -6,13 +6,15 @@ from itertools import islice
 
 import uvloop
 
-from bench.hotpath import corpus, mock
+from bench import corpus
+from bench.figures import percentiles
+from bench.hotpath import mock
 from bench.hotpath.comparison import DIRECT, MEMORY_OFF, MEMORY_ON
 from bench.hotpath.load import Load, Outcome, Plan
-from bench.hotpath.phases import Kind, Loop, Phase, percentiles
+from bench.hotpath.phases import Kind, Loop, Phase
 from bench.hotpath.report import figures, summarize
 from bench.hotpath.soak import Sample, growth
-from bench.hotpath.stack import free_ports
+from bench.stack import free_ports
 
 
 def plan(port: int, *, stream: bool | None = False, rate: float = 0, seconds: float = 0.2) -> Plan:

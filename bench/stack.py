@@ -1,17 +1,16 @@
 """A stack for one benchmark: the processes that a request meets, on free ports, with empty data.
 
-`python -m bench.hotpath.stack` is its supervisor.
+`python -m bench.stack [NAME …]` is its supervisor; the processes that are named are left out.
 """
 
 import fcntl
 import os
 import shutil
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,38 +25,24 @@ from ibex.embedded.supervisor import main
 from ibex.errors import ConfigurationError, EmbeddedServerError
 from ibex.settings import Settings, load_settings
 
-_SUPERVISOR: Final = (sys.executable, "-m", "bench.hotpath.stack")
+_SUPERVISOR: Final = (sys.executable, "-m", "bench.stack")
 # Everything else is started, so that a process which the hot path comes to need is in it.
 _LEFT_OUT: Final = (
     *("dagster-code", "dagster-daemon", "dagster-webserver", "dashboard", "api", "sandbox"),
 )
-_START_LIMIT: Final = 10.0  # seconds for the mock
 
 
-def build(settings: Settings) -> list[ProcessSpec]:
-    return [spec for spec in processes(settings) if spec.name not in _LEFT_OUT]
-
-
-@asynccontextmanager
-async def mock_upstream(port: int | None) -> AsyncIterator[str]:
-    """Its base URL, ending in /v1; `port` None: any."""
-    chosen = port or free_ports(1)[0]
-    process = subprocess.Popen(  # noqa: ASYNC220 — starting takes no time
-        (sys.executable, "-m", "bench.hotpath.mock", str(chosen))
-    )
-    try:
-        _wait_until_open(process, chosen)
-        yield f"http://127.0.0.1:{chosen}/v1"
-    finally:
-        process.terminate()
-        process.wait(5)
+def build(settings: Settings, *, without: Sequence[str] = ()) -> list[ProcessSpec]:
+    return [spec for spec in processes(settings) if spec.name not in (*_LEFT_OUT, *without)]
 
 
 @asynccontextmanager
-async def running_stack(upstream: str, console: Console) -> AsyncIterator[Settings]:
-    """The stack under `$IBEX_HOME/bench`, with the model's server at `upstream`; stopped on the
-    way out, whichever way that is. Settings from the environment hold (IBEX_PROXY_WORKERS, …), but
-    for addresses. Raises ConfigurationError, EmbeddedServerError."""
+async def running_stack(
+    upstream: str, console: Console, *, without: Sequence[str] = ()
+) -> AsyncIterator[Settings]:
+    """The stack under `$IBEX_HOME/bench`, with the model's server at `upstream` and some processes
+    left out; stopped on the way out, whichever way that is. Settings from the environment hold
+    (IBEX_PROXY_WORKERS, …), but for addresses. Raises ConfigurationError, EmbeddedServerError."""
     home = private_folder(_own_home())
     with _alone(home):
         _set_environment(home, upstream)
@@ -66,7 +51,12 @@ async def running_stack(upstream: str, console: Console) -> AsyncIterator[Settin
             await down(settings, console)  # of a benchmark that was killed
         shutil.rmtree(home / "data", ignore_errors=True)
         try:
-            yield await up(settings, console, build=build, supervisor=_SUPERVISOR)
+            yield await up(
+                settings,
+                console,
+                build=partial(build, without=without),
+                supervisor=(*_SUPERVISOR, *without),
+            )
         finally:
             await down(settings, console)
 
@@ -124,20 +114,6 @@ def _alone(home: Path) -> Iterator[None]:
         yield
 
 
-def _wait_until_open(process: "subprocess.Popen[bytes]", port: int) -> None:
-    deadline = time.monotonic() + _START_LIMIT
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise EmbeddedServerError(
-                f"The mock upstream does not listen on port {port}.",
-                hint="Is the port taken? Choose another one with --mock-port.",
-            )
-        time.sleep(0.05)
-
-
 def family(pid: int) -> list[psutil.Process]:
     """The process and all that it started; empty when it has ended."""
     try:
@@ -148,4 +124,4 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 if __name__ == "__main__":
-    main(build)
+    main(partial(build, without=sys.argv[1:]))

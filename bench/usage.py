@@ -1,12 +1,18 @@
 """What the processes of the stack cost: seconds of CPU and memory."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 import psutil
 
-from bench.hotpath.stack import family
+from bench.stack import family
+
+_LOOK: Final = 0.3  # seconds
+_QUIET: Final = 0.25  # of one core, all processes together
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,28 @@ def spent(before: Mapping[str, Usage], after: Mapping[str, Usage]) -> dict[str, 
         for name, usage in after.items()
         if name in before
     }
+
+
+async def quiet(pids: Mapping[str, int], limit: float) -> None:
+    """Wait until the processes do next to nothing, `limit` seconds at most."""
+    deadline = time.monotonic() + limit
+    began, before = time.monotonic(), _cpu(pids)
+    while began < deadline:
+        await asyncio.sleep(_LOOK)
+        now, after = time.monotonic(), _cpu(pids)
+        if after - before < _QUIET * (now - began):
+            return
+        began, before = now, after
+
+
+def _cpu(pids: Mapping[str, int]) -> float:
+    spent = 0.0
+    for pid in pids.values():
+        for process in family(pid):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                spent += times.user + times.system
+    return spent
 
 
 def _usage(processes: list[psutil.Process]) -> Usage:
