@@ -1,7 +1,7 @@
 # The front door: `make help`. CI calls these targets and nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-embed soak lock clean
+.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed soak lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -74,6 +74,12 @@ bench-embed: setup  ## The embedding service against PyTorch (ARGS="--data locom
 
 bench-hotpath: setup  ## What the proxy adds, memory off and on (ARGS="--peer NAME=URL", --quick, …)
 	@$(BIN)/python -m bench.hotpath $(ARGS)
+
+bench-peers: setup  ## IBEX beside LiteLLM and Portkey, which it installs into folders of their own
+	@$(BIN)/python -m bench.peers.run $(ARGS)
+
+bench-recall: setup  ## The assembler alone: 1,000 to 100,000 memories, 1 to 50 at once, index and SQL
+	@$(BIN)/python -m bench.recall $(ARGS)
 
 soak: setup  ## Ten minutes of requests: does any process grow? (ARGS="--minutes 30")
 	@$(BIN)/python -m bench.hotpath soak $(ARGS)
