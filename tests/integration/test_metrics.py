@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import grpc
@@ -23,6 +24,7 @@ from ibex.metrics import LABELS
 from ibex.rpc import AssembleContextRequest, ContextClient, Message
 from ibex.rpc.clients import open_channel
 from ibex.settings import Settings
+from ibex.spool import Spool
 from ibex.stores.jobs import JobStore
 from ibex.stores.postgres import Database
 from tests.conftest import free_port, http_service, run_server
@@ -37,6 +39,7 @@ from tests.proxying import (
     running_proxy,
     session_name,
     streamed,
+    until,
     whole,
 )
 from tests.records import dropped as dropped_ones
@@ -201,10 +204,17 @@ async def test_errors_of_each_stage_say_it_too(
 
 
 @pytest.fixture
-def two_workers(base_settings: Settings) -> Iterator[str]:
+def two_workers(base_settings: Settings, tmp_path: Path) -> Iterator[str]:
     """The address of a proxy process with two workers, and nothing behind it."""
     port = free_port()
-    settings = base_settings.model_copy(update={"proxy_port": port, "proxy_workers": 2})
+    settings = base_settings.model_copy(
+        update={
+            "proxy_port": port,
+            "proxy_workers": 2,
+            "postgres_port": free_port(),
+            "spool_dir": tmp_path,
+        }
+    )
     base = f"http://127.0.0.1:{port}"
     spec = http_service("hotpath.proxy", port, settings)
     for _ in run_server(replace(spec, ready=partial(http_ok, f"{base}/health")), settings.home):
@@ -220,6 +230,27 @@ async def test_two_workers_answer_for_each_other(two_workers: str) -> None:
     labels = {"route": CHAT, "status": "401", "stream": "false"}
     assert [page.value("ibex_proxy_requests_total", **labels) for page in pages] == [30] * 10
     assert [page.value("ibex_proxy_requests_in_flight") for page in pages] == [1] * 10
+
+
+async def test_two_workers_see_one_spool_and_have_two_circuits(
+    two_workers: str, tmp_path: Path
+) -> None:
+    spool = Spool(tmp_path, 2**20)
+    await spool.append("s", b"x")  # nobody drains it: there is no PostgreSQL
+
+    async def shown() -> bool:
+        page = await scrape(two_workers)
+        circuits = "ibex_proxy_provider_circuits"
+        return (
+            page.value("ibex_spool_turns_waiting"),
+            page.value(circuits, provider="default", state="closed"),
+            page.value(circuits, provider="default", state="open"),
+        ) == (1, 2, 0)
+
+    await until(shown)
+    await asyncio.sleep(1.2)  # the one that is not asked has looked again
+    assert await shown()
+    await spool.close()
 
 
 # --- the assembler ---
