@@ -17,11 +17,12 @@ from hotpath.assembler.pinned import NOTHING, Before, Owner, SessionMemory
 from hotpath.assembler.statuses import Call, Handler, abort, required_id
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
-from ibex.memory import scoring, tokens
-from ibex.memory.model import Found, ScoredMemory, ScoreParts, vectors_of
+from ibex.memory import tokens
+from ibex.memory.model import Candidate, Found, Ranked, ScoredMemory
 from ibex.memory.packing import RELEVANCE_FLOOR
 from ibex.memory.pinning import Composition, Decision, Spoken, Terms, compose, remembered
 from ibex.memory.recall import Recall, Recalled, Said, question_of
+from ibex.memory.scoring import rank
 from ibex.memory.tokens import Costs
 from ibex.rpc import AssembleContextRequest, AssembleContextResponse, Timings
 from ibex.rpc.clients import CONTEXT_SERVICE
@@ -88,7 +89,7 @@ class ContextService:
         costs = Costs.of(request.model)
         terms = self._terms(request, costs, recalled, history, before, whole=owner is None)
         directive = recalled.briefing.directive if recalled.briefing else None
-        scored = score(_together(recalled, before, spoken), recalled, costs, now)
+        scored = priced(_together(recalled, before, spoken, now), costs)
         composition = compose(before.log, spoken, scored, directive, terms)
         made: Sequence[Decision] = ()
         assembled = time.perf_counter()
@@ -104,9 +105,7 @@ class ContextService:
                 missing = set(remembered(log, spoken)) - {one.candidate.id for one in scored}
                 found = await self._sessions.look_up(owner, list(missing), left) if missing else ()
                 terms = replace(terms, may_add=False, verified=terms.verified and found is not None)
-                scored += score(
-                    [Found(one, 0.0, "pinned") for one in found or ()], recalled, costs, now
-                )
+                scored += priced(_looked_up(found or (), recalled, now), costs)
                 composition = compose(log, spoken, scored, directive, terms)
             made = [*made, *composition.corrected]
         by_id = {one.candidate.id: one for one in scored}
@@ -166,42 +165,33 @@ class ContextService:
         )
 
 
-def _together(recalled: Recalled, before: Before, spoken: Sequence[Spoken]) -> list[Found]:
+def _together(
+    recalled: Recalled, before: Before, spoken: Sequence[Spoken], now: datetime
+) -> list[Ranked]:
     """Each memory once. Of one that the session was given before, what was looked up decides: a
-    hot list may be behind. What recall found of it says how well the question's words are met."""
+    hot list may be behind. What recall found of it says how relevant it is."""
     if not before.log:
-        return list(recalled.found)
-    found = {one.candidate.id: one for one in recalled.found}
+        return list(recalled.ranked)
+    ranked = {one.candidate.id: one for one in recalled.ranked}
     carried = set(remembered(before.log, spoken)) if before.verified else set()
-    looked_up = [
-        found[one.id]._replace(candidate=one) if one.id in found else Found(one, 0.0, "pinned")
-        for one in before.memories
-    ]
-    return [*(one for one in recalled.found if one.candidate.id not in carried), *looked_up]
-
-
-def score(
-    found: Sequence[Found], recalled: Recalled, costs: Costs, now: datetime
-) -> list[ScoredMemory]:
-    """Every candidate with its score and what its line costs."""
-    candidates = [one.candidate for one in found]
-    if not candidates:
-        return []
-    vector = recalled.vector
-    scored = scoring.score_all(
-        candidates,
-        cosines=None if vector is None else vectors_of(candidates) @ vector,
-        lexical=None
-        if "cold" in recalled.degraded
-        else [None if one.origin == "pinned" else one.lexical for one in found],
-        now=now,
-    )
-    parts, scores = scored.parts.tolist(), scored.scores.tolist()
+    others = [one for one in before.memories if one.id not in ranked]
     return [
-        ScoredMemory(
-            one.candidate, ScoreParts(*parts[n]), scores[n], costs.line(one.candidate), one.origin
-        )
-        for n, one in enumerate(found)
+        *(one for one in recalled.ranked if one.candidate.id not in carried),
+        *(ranked[one.id]._replace(candidate=one) for one in before.memories if one.id in ranked),
+        *_looked_up(others, recalled, now),
+    ]
+
+
+def _looked_up(memories: Sequence[Candidate], recalled: Recalled, now: datetime) -> list[Ranked]:
+    found = [Found(one, 0.0, "pinned") for one in memories]
+    return rank(found, recalled.vector, now, words="cold" not in recalled.degraded)
+
+
+def priced(ranked: Sequence[Ranked], costs: Costs) -> list[ScoredMemory]:
+    """With what the line of each costs."""
+    return [
+        ScoredMemory(candidate, parts, score, costs.line(candidate), origin)
+        for candidate, parts, score, origin in ranked
     ]
 
 

@@ -1,9 +1,12 @@
 """The memories of one agent in the process, for the exact search of the request's path.
 
 A matrix of unit vectors for the meaning, `Postings` for the words, and columns for what else a
-candidate needs. Rows are only ever appended: a memory that changed gets a new row, and the old one
-dies. `packed()` makes a copy without the dead. One index belongs to one (organization, agent);
-which rows an asker may see is decided here, by the owner of each row.
+candidate needs. The vectors stand there twice: as bytes, a quarter of the memory to go through for
+every question, and as they are, for the few rows that the bytes bring near.
+
+Rows are only ever appended: a memory that changed gets a new row, and the old one dies. `packed()`
+makes a copy without the dead. One index belongs to one (organization, agent); which rows an asker
+may see is decided here, by the owner of each row.
 """
 
 from collections.abc import Iterable
@@ -12,11 +15,21 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import numkong
 import numpy as np
 import numpy.typing as npt
 
 from ibex.memory import scoring
-from ibex.memory.model import CATEGORY_NUMBER, Candidate, Category, Found, Vector
+from ibex.memory.model import (
+    CATEGORY_NUMBER,
+    Candidate,
+    Category,
+    Found,
+    Ranked,
+    ScoreParts,
+    Vector,
+)
+from ibex.memory.packing import RELEVANCE_FLOOR
 from ibex.memory.postings import Floats, Mask, Postings, Rows
 from ibex.memory.terms import terms_of
 
@@ -28,7 +41,11 @@ LATE_PAIRS: Final = 20_000
 _CATEGORIES: Final = tuple(Category)
 _NOBODY: Final = 0  # the owner of the agent's own memories
 _VIEWS: Final = 64  # of users, kept
-_STATIC_SECONDS: Final = 60.0  # how long the order of the hot list holds: half-lives are years
+_STATIC_SECONDS: Final = 60.0  # how long a static score holds: half-lives are years
+#: Rows beyond those wanted that are looked at exactly, because vectors as bytes are off by up to
+#: 0.003 of cosine.
+_SPARE: Final = 28
+_DIGITS: Final = 6  # of a score and its parts; float32 has one more
 # What Python's objects of a row cost, beside its columns: two UUIDs' worth, a date, dictionary;
 # and those of a row that was found once: the candidate, its line and digest.
 _OBJECT_BYTES: Final = 400
@@ -67,6 +84,7 @@ class MemoryIndex:
         self._owners: dict[UUID, int] = {}
         self._row_of: dict[UUID, int] = {}
         self._views: dict[int, _View] = {}
+        self._static: _Static | None = None
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -98,6 +116,7 @@ class MemoryIndex:
             self._drop(memory.id)
             self._add(memory)
         self._views.clear()
+        self._static = None
 
     def packed(self) -> "MemoryIndex":
         """A copy without dead rows and with everything packed."""
@@ -123,23 +142,48 @@ class MemoryIndex:
         vector: Vector | None,
         now: datetime,
         *,
-        width: int,
         size: int,
-    ) -> list[Found]:
-        """`search` and `hot` at once, each memory once, and of all of them how well they meet the
-        question's words."""
-        found, met = self._search(user_id, question, vector, width)
-        hot = self._hot(user_id, now, size)
-        cold = found.tolist()
-        both = set(hot).intersection(cold)
-        rows = [*hot, *(row for row in cold if row not in both)]
+        hot: int,
+    ) -> list[Ranked]:
+        """The `size` memories with the highest composite score for the question, in no order; but
+        those that are relevant to it, and those that always are, before all others.
+
+        Of the agent's own memories and the user's. Without a vector by words only. `hot`: so many
+        of the highest static score are called hot, whatever the question.
+        """
+        view, count = self._view(user_id), len(self._ids)
+        static = self._static_at(now)
+        lexical = self._lexical(question, view)
+        if lexical is None and question:
+            lexical = np.zeros(count, np.float32)
+        rows = view.rows
+        if vector is not None and len(rows) > size + _SPARE:
+            near = self._columns.roughly(vector, count)
+            keys = static.keys(scoring.relevances(near, lexical, count))
+            rows = rows[self._best(rows, keys if view.whole else keys[rows], size + _SPARE)]
+        relevance = scoring.relevances(
+            None if vector is None else self._columns.matrix[rows] @ vector,
+            None if lexical is None else lexical[rows],
+            len(rows),
+        )
+        found = _Static(static.parts[rows], static.scores[rows], static.exempt[rows], static.at)
+        best = self._best(rows, found.keys(relevance), size)
+        parts = np.column_stack((relevance[best], found.parts[best])).astype(np.float64)
+        scores = found.composites(relevance)[best].astype(np.float64)
+        listed = self._hot(view, static, hot)
         return [
-            Found(
+            Ranked(
                 self._candidate(row),
-                float(met[row]),
-                "both" if row in both else ("hot" if place < len(hot) else "cold"),
+                ScoreParts(*row_parts),
+                score,
+                ("both" if row_parts[0] >= RELEVANCE_FLOOR else "hot") if row in listed else "cold",
             )
-            for place, row in enumerate(rows)
+            for row, row_parts, score in zip(
+                rows[best].tolist(),
+                parts.round(_DIGITS).tolist(),
+                scores.round(_DIGITS).tolist(),
+                strict=True,
+            )
         ]
 
     def search(
@@ -149,46 +193,47 @@ class MemoryIndex:
 
         Of the agent's own memories and the user's, in no order. Without a vector by words only.
         """
-        found, met = self._search(user_id, question, vector, width)
-        return [Found(self._candidate(row), float(met[row]), "cold") for row in found.tolist()]
-
-    def hot(self, user_id: UUID | None, now: datetime, *, size: int) -> list[Found]:
-        """The `size` with the highest `scoring.static_score`, best first."""
-        return [Found(self._candidate(row), 0.0, "hot") for row in self._hot(user_id, now, size)]
-
-    def _search(
-        self, user_id: UUID | None, question: str, vector: Vector | None, width: int
-    ) -> tuple[Rows, Floats]:
-        """Rows, and of every row of the index how well it meets the question's words."""
         view = self._view(user_id)
         lexical = self._lexical(question, view)
         if lexical is None:
             worded, met = _NO_ROWS, np.zeros(len(self._ids), np.float32)
         else:
             some = np.flatnonzero(lexical).astype(np.int32)
-            worded, met = self._best(some, lexical[some], width), lexical
+            worded, met = some[self._best(some, lexical[some], width)], lexical
         found = worded
         if vector is not None:
-            found = np.union1d(worded, self._best(view.rows, self._cosines(view, vector), width))
-        return found, met
+            near = self._best(view.rows, self._cosines(view, vector), width)
+            found = np.union1d(worded, view.rows[near])
+        return [Found(self._candidate(row), float(met[row]), "cold") for row in found.tolist()]
 
-    def _hot(self, user_id: UUID | None, now: datetime, size: int) -> list[int]:
-        view = self._view(user_id)
+    def _static_at(self, now: datetime) -> "_Static":
+        """What the scores rest on before there is a question; holds for a minute."""
         moment = now.timestamp()
-        if not 0 <= moment - view.hot_at < _STATIC_SECONDS or len(view.hot) != size:
-            columns, rows = self._columns, view.rows
-            values = scoring.static_scores(
-                columns.category[rows],
-                columns.valid_from[rows],
-                columns.usefulness[rows],
-                columns.confidence[rows],
-                columns.access_count[rows],
+        static = self._static
+        if static is None or not 0 <= moment - static.at < _STATIC_SECONDS:
+            columns, count = self._columns, len(self._ids)
+            parts = scoring.static_parts(
+                columns.category[:count],
+                columns.valid_from[:count],
+                columns.usefulness[:count],
+                columns.confidence[:count],
+                columns.access_count[:count],
                 moment,
             )
-            best = self._best(rows, values, size)
-            score = dict(zip(rows.tolist(), values.tolist(), strict=True))
-            view.hot = sorted(best.tolist(), key=lambda row: (-score[row], self._ids[row]))
-            view.hot_at = moment
+            static = self._static = _Static(
+                parts=parts.astype(np.float32),
+                scores=scoring.static_scores(parts).astype(np.float32),
+                exempt=columns.category[:count] == CATEGORY_NUMBER[Category.PROCEDURAL],
+                at=moment,
+            )
+        return static
+
+    def _hot(self, view: "_View", static: "_Static", size: int) -> frozenset[int]:
+        """The rows of the `size` with the highest `scoring.static_score`."""
+        if view.hot_at != static.at or view.hot_size != size:
+            scores = static.scores if view.whole else static.scores[view.rows]
+            view.hot = frozenset(view.rows[self._best(view.rows, scores, size)].tolist())
+            view.hot_at, view.hot_size = static.at, size
         return view.hot
 
     def _candidate(self, row: int) -> Candidate:
@@ -223,16 +268,16 @@ class MemoryIndex:
         return (matrix[: len(self._ids)] @ vector)[view.rows]
 
     def _best(self, rows: Rows, values: npt.NDArray[np.floating], count: int) -> Rows:
-        """The `count` of `rows` with the highest of `values`; of equal ones those with lower
-        ids."""
+        """Where in `rows` the `count` with the highest of `values` stand; of equal ones those with
+        lower ids."""
         if len(rows) <= count:
-            return rows
+            return np.arange(len(rows), dtype=np.int32)
         last = np.partition(values, -count)[-count]
-        best = rows[values > last]
-        equal = rows[values == last].tolist()
+        best = np.flatnonzero(values > last).astype(np.int32)
+        equal = np.flatnonzero(values == last).tolist()
         missing = count - len(best)
         if len(equal) > missing:
-            equal.sort(key=self._ids.__getitem__)
+            equal.sort(key=lambda place: self._ids[rows[place]])
         return np.concatenate((best, np.array(equal[:missing], np.int32)))
 
     def _view(self, user_id: UUID | None) -> "_View":
@@ -245,7 +290,7 @@ class MemoryIndex:
             seen = np.flatnonzero(mask).astype(np.int32)
             lengths = self._columns.length[seen]
             mean = float(lengths.mean(dtype=np.float64)) if len(seen) else 0.0
-            view = _View(mask, seen, max(mean, 1.0))
+            view = _View(mask, seen, max(mean, 1.0), whole=len(seen) == rows)
             if len(self._views) >= _VIEWS:
                 del self._views[next(iter(self._views))]
             self._views[owner] = view
@@ -270,6 +315,7 @@ class MemoryIndex:
             owner = self._owners.setdefault(memory.user_id, len(self._owners) + 1)
         columns = self._columns
         columns.matrix[row] = memory.embedding
+        columns.codes[row], columns.step[row] = _coded(memory.embedding)
         columns.owner[row] = owner
         columns.length[row] = len(terms)
         columns.category[row] = CATEGORY_NUMBER[memory.category]
@@ -294,13 +340,35 @@ class _View:
     mask: Mask
     rows: Rows  # where the mask is true
     mean_length: float  # in terms
-    hot: list[int] = field(default_factory=list)  # rows, best first
+    whole: bool  # every row is seen
+    hot: frozenset[int] = frozenset()  # rows
+    hot_size: int = 0
     hot_at: float = float("-inf")  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class _Static:
+    """Of every row, the dead ones included."""
+
+    parts: Floats  # shape (rows, 4): all parts of the score but the relevance
+    scores: Floats  # shape (rows,)
+    exempt: Mask  # relevant to every question
+    at: float  # seconds since 1970
+
+    def composites(self, relevance: Floats) -> Floats:
+        """The score of each row."""
+        return self.scores + relevance * np.float32(scoring.WEIGHTS.relevance)
+
+    def keys(self, relevance: Floats) -> Floats:
+        """As `composites`, and all that are relevant before all that are not."""
+        return self.composites(relevance) + ((relevance >= RELEVANCE_FLOOR) | self.exempt)
 
 
 @dataclass(frozen=True)
 class _Columns:
     matrix: npt.NDArray[np.float32]
+    codes: npt.NDArray[np.int8]  # the matrix in whole steps, shape (rows, 384)
+    step: npt.NDArray[np.float32]  # of each row's codes
     owner: npt.NDArray[np.int32]
     length: npt.NDArray[np.float32]  # in terms
     category: npt.NDArray[np.int8]
@@ -315,6 +383,8 @@ class _Columns:
     def empty(cls, capacity: int) -> "_Columns":
         return cls(
             matrix=np.empty((capacity, DIMENSIONS), np.float32),
+            codes=np.empty((capacity, DIMENSIONS), np.int8),
+            step=np.empty(capacity, np.float32),
             owner=np.empty(capacity, np.int32),
             length=np.empty(capacity, np.float32),
             category=np.empty(capacity, np.int8),
@@ -330,6 +400,15 @@ class _Columns:
     def nbytes(self) -> int:
         return sum(column.nbytes for column in vars(self).values())
 
+    def roughly(self, vector: Vector, count: int) -> Floats:
+        """The cosines of the first `count` rows with `vector`, from codes."""
+        code, step = _coded(vector)
+        dots = numkong.cdist(code.reshape(1, -1), self.codes[:count], metric="dot")
+        cosines = np.asarray(dots).reshape(count).astype(np.float32)
+        cosines *= self.step[:count]
+        cosines *= step
+        return cosines
+
     def taken(self, rows: Rows) -> "_Columns":
         return _Columns(**{name: column[rows] for name, column in vars(self).items()})
 
@@ -342,4 +421,11 @@ class _Columns:
         )
 
 
+def _coded(vector: Vector) -> tuple[npt.NDArray[np.int8], np.float32]:
+    """In whole steps from -127 to 127, and the step."""
+    step = np.float32(max(float(np.abs(vector).max()), _LEAST_STEP) / 127)
+    return np.rint(vector / step).astype(np.int8), step
+
+
+_LEAST_STEP: Final = 1e-12
 _NO_ROWS: Rows = np.empty(0, np.int32)

@@ -126,6 +126,15 @@ class ScoreParts(NamedTuple):
     access_frequency: float
 
 
+class Ranked(NamedTuple):
+    """A memory that recall found, and what it scores for the question."""
+
+    candidate: Candidate
+    parts: ScoreParts
+    score: float  # the composite, in [0, 1]
+    origin: str  # hot | cold | both | pinned
+
+
 class ScoredMemory(NamedTuple):
     candidate: Candidate
     parts: ScoreParts

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ibex.errors import IbexError
-from ibex.memory.model import Found, Vector
+from ibex.memory.model import Found, Ranked, Vector
+from ibex.memory.scoring import rank
 from ibex.stores.directives import Briefing, DirectiveCache
 from ibex.stores.hot import HotCache
 from ibex.stores.index_cache import IndexCache, Indexed
@@ -64,7 +65,7 @@ class Said:
 @dataclass(frozen=True)
 class Recalled:
     briefing: Briefing | None
-    found: tuple[Found, ...] = field(repr=False)
+    ranked: tuple[Ranked, ...] = field(repr=False)
     vector: Vector | None = field(repr=False)  # of the question
     degraded: tuple[str, ...]  # of "directive", "hot", "cold", "embed": what did not arrive
     milliseconds: Mapping[str, float]  # of each of the four that arrived
@@ -109,13 +110,14 @@ class Recall:
         finally:
             for part in running:
                 self._let_go(part.task)
-        listed = hot.outcome()
+        listed, vector = hot.outcome(), embed.outcome()
         for owner in listed.missing if listed else ():
             self._rebuild(org_id, agent_id, owner)
+        found = merge(listed.memories if listed else (), cold.outcome() or ())
         return Recalled(
             briefing=directive.outcome(),
-            found=merge(listed.memories if listed else (), cold.outcome() or ()),
-            vector=embed.outcome(),
+            ranked=tuple(rank(found, vector, datetime.now(UTC), words=cold.arrived)),
+            vector=vector,
             degraded=tuple(part.name for part in running if not part.arrived),
             milliseconds={part.name: part.milliseconds for part in running if part.arrived},
         )
@@ -134,7 +136,7 @@ class Recall:
             await asyncio.wait({embed.task}, timeout=self._deadline * EMBED_SHARE)
             vector = embed.outcome()
             looking = time.perf_counter()
-            found = index.recall(user_id, question, vector, datetime.now(UTC))
+            ranked = index.recall(user_id, question, vector, datetime.now(UTC))
             ended = time.perf_counter()
             if not directive.task.done():
                 left = self._deadline - (ended - began)
@@ -144,7 +146,7 @@ class Recall:
                 self._let_go(part.task)
         return Recalled(
             briefing=directive.outcome(),
-            found=tuple(found),
+            ranked=tuple(ranked),
             vector=vector,
             degraded=tuple(part.name for part in running if not part.arrived),
             milliseconds={

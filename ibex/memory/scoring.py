@@ -23,7 +23,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ibex.memory.model import Candidate, Category, ScoreParts
+from ibex.memory.model import (
+    Candidate,
+    Category,
+    Found,
+    Ranked,
+    ScoreParts,
+    Vector,
+    vectors_of,
+)
 
 WEIGHTS: Final = ScoreParts(
     relevance=0.40, recency=0.25, usefulness=0.20, confidence=0.10, access_frequency=0.05
@@ -44,6 +52,7 @@ _HALF_LIVES = np.array([HALF_LIFE_DAYS[category] for category in Category])
 _WEIGHTS = np.array(WEIGHTS)
 
 Numbers = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 
 
 def composite(parts: ScoreParts) -> float:
@@ -119,8 +128,7 @@ def score_all(
         columns = np.array([one.figures for one in candidates], np.float64).T
         category, valid_from, usefulness, confidence, accesses = columns
         parts[:, 0] = _relevances(cosines, lexical, len(candidates))
-        _fill_static(
-            parts,
+        parts[:, 1:] = static_parts(
             category.astype(np.int8),
             valid_from,
             usefulness,
@@ -131,36 +139,65 @@ def score_all(
     return Scored(parts.round(_DIGITS), _clipped(parts @ _WEIGHTS).round(_DIGITS))
 
 
-def static_scores(
-    category: npt.NDArray[np.int8],
-    valid_from: Numbers,
-    usefulness: Numbers,
-    confidence: Numbers,
-    access_count: npt.NDArray[np.integer],
-    now: float,
-) -> Numbers:
-    """`static_score` of each of n memories, from columns of shape (n,). Times in seconds since
-    1970, categories by `CATEGORY_NUMBER`."""
-    parts = np.zeros((len(category), 5))
-    _fill_static(parts, category, valid_from, usefulness, confidence, access_count, now)
-    return _clipped(parts @ _WEIGHTS)
+def rank(
+    found: Sequence[Found], vector: Vector | None, now: datetime, *, words: bool = True
+) -> list[Ranked]:
+    """`vector` of the question, None: not known; `words`: the question's words were looked for."""
+    if not found:
+        return []
+    candidates = [one.candidate for one in found]
+    scored = score_all(
+        candidates,
+        cosines=None if vector is None else vectors_of(candidates) @ vector,
+        lexical=[None if one.origin == "pinned" else one.lexical for one in found]
+        if words
+        else None,
+        now=now,
+    )
+    parts, scores = scored.parts.tolist(), scored.scores.tolist()
+    return [
+        Ranked(one.candidate, ScoreParts(*parts[place]), scores[place], one.origin)
+        for place, one in enumerate(found)
+    ]
 
 
-def _fill_static(
-    parts: Numbers,
+def static_parts(
     category: npt.NDArray[np.int8],
     valid_from: Numbers,
     usefulness: Numbers,
     confidence: Numbers,
     access_count: npt.NDArray[np.integer] | Numbers,
     now: float,
-) -> None:
+) -> Numbers:
+    """All parts but the relevance of each of n memories, shape (n, 4), from columns of shape (n,).
+    Times in seconds since 1970, categories by `CATEGORY_NUMBER`."""
+    parts = np.empty((len(category), 4))
     age = np.maximum(0.0, now - valid_from) / _SECONDS_A_DAY
-    parts[:, 1] = _clipped(0.5 ** (age / _HALF_LIVES[category]))
-    parts[:, 2] = _clipped(usefulness)
-    parts[:, 3] = _clipped(confidence)
+    parts[:, 0] = _clipped(0.5 ** (age / _HALF_LIVES[category]))
+    parts[:, 1] = _clipped(usefulness)
+    parts[:, 2] = _clipped(confidence)
     accesses = np.log1p(np.maximum(0, access_count))
-    parts[:, 4] = _clipped(accesses / math.log1p(ACCESSES_FOR_ONE))
+    parts[:, 3] = _clipped(accesses / math.log1p(ACCESSES_FOR_ONE))
+    return parts
+
+
+def static_scores(parts: Numbers) -> Numbers:
+    """`static_score` of each memory, shape (n,), from `static_parts`."""
+    scores: Numbers = parts @ _WEIGHTS[1:]
+    return scores
+
+
+def relevances(cosines: Floats | None, lexical: Floats | None, count: int) -> Floats:
+    """`relevance` of each of `count` memories, shape (count,); what is None is not known."""
+    parts = []
+    if cosines is not None:
+        scale = np.float32(1 / (COSINE_ONE - COSINE_ZERO))
+        parts.append(((cosines - np.float32(COSINE_ZERO)) * scale).clip(0, 1))
+    if lexical is not None:
+        parts.append(lexical)
+    if not parts:
+        return np.zeros(count, np.float32)
+    return parts[0] if len(parts) == 1 else (parts[0] + parts[1]) * np.float32(0.5)
 
 
 def _relevances(

@@ -24,7 +24,7 @@ import numpy as np
 
 from ibex.errors import DatabaseUnavailableError
 from ibex.memory.index import MemoryIndex, Remembered
-from ibex.memory.model import Category, Found, Vector
+from ibex.memory.model import Category, Found, Ranked, Vector
 from ibex.stores.hot import SIZE
 from ibex.stores.memories import SEARCH_WIDTH
 from ibex.stores.postgres import Database
@@ -39,6 +39,8 @@ BEHIND: Final = 0.25
 LATE: Final = 0.8
 #: How long an index serves without a look when PostgreSQL refuses, s.
 UNCHECKED: Final = 60.0
+#: Memories that a request chooses from: what two thousand tokens hold, and some more.
+RECALLED: Final = 100
 #: An index that did not look for so long is loaded anew: changes are kept for an hour.
 FORGOTTEN: Final = 1800.0
 RETRY: Final = 1.0  # seconds after a failed load
@@ -51,7 +53,7 @@ _HEAD_START: Final = 0.05  # seconds
 _CHUNK: Final = 64
 _FETCH: Final = 512
 # What a row will take, to know before loading; vector, columns, words and objects.
-_ROW_BYTES: Final = 2600
+_ROW_BYTES: Final = 3000
 _VECTOR_HEADER: Final = 4  # bytes before the numbers in pgvector's binary form
 
 Owner = tuple[UUID, UUID]  # organization, agent
@@ -102,10 +104,10 @@ class Indexed:
 
     def recall(
         self, user_id: UUID | None, question: str, vector: Vector | None, now: datetime
-    ) -> list[Found]:
-        """Search and hot list at once; for who has just seen that it is not `late`."""
+    ) -> list[Ranked]:
+        """As `MemoryIndex.recall`; for who has just seen that it is not `late`."""
         index = self._entry.index or self._index
-        return index.recall(user_id, question, vector, now, width=SEARCH_WIDTH, size=SIZE)
+        return index.recall(user_id, question, vector, now, size=RECALLED, hot=SIZE)
 
 
 class IndexCache:

@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import numpy as np
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ibex.memory import postings
 from ibex.memory.index import MemoryIndex, Remembered
 from ibex.memory.model import Candidate, Category, Vector
-from ibex.memory.scoring import static_score
+from ibex.memory.packing import RELEVANCE_FLOOR
+from ibex.memory.scoring import composite, relevance, score_parts, static_score
 from ibex.memory.terms import terms_of
 from tests.unit.candidates import NOW, direction
 
@@ -162,50 +163,88 @@ def test_whatever_was_written_and_deleted_the_index_is_as_if_just_loaded(
             for one in found
         )
 
-    def listed(index: MemoryIndex) -> list[UUID]:
-        return [one.candidate.id for one in index.hot(user, NOW, size=5)]
+    def listed(index: MemoryIndex) -> set[UUID]:
+        return hot_ids(index, user, NOW, 5)
 
     assert shown(index) == shown(fresh)
     assert listed(index) == listed(fresh)
 
 
-@settings(max_examples=60, deadline=None)
-@given(_STORES, _QUESTIONS, _USER, st.integers(1, 8), st.integers(1, 8))
-def test_one_look_finds_what_the_search_and_the_hot_list_find(
-    store: dict[UUID, Remembered], question: str, user: UUID | None, width: int, size: int
+def as_candidate(memory: Remembered) -> Candidate:
+    names = {one.name for one in fields(Candidate)} - {"tokens"}
+    return Candidate(**{name: getattr(memory, name) for name in names})
+
+
+def hot_ids(index: MemoryIndex, user: UUID | None, now: datetime, size: int) -> set[UUID]:
+    every = index.recall(user, "", None, now, size=len(index) + 1, hot=size)
+    return {one.candidate.id for one in every if one.origin == "hot"}
+
+
+@settings(max_examples=80, deadline=None)
+@given(_STORES, _QUESTIONS, _USER, st.integers(1, 8), st.booleans(), st.booleans())
+def test_one_look_takes_the_best_of_the_relevant_and_scores_as_plain_loops_do(
+    store: dict[UUID, Remembered],
+    question: str,
+    user: UUID | None,
+    size: int,
+    with_vector: bool,
+    pack: bool,
 ) -> None:
-    index, vector = index_of(*store.values()), vector_of(5)
-    cold = {one.candidate.id: one for one in index.search(user, question, vector, width=width)}
-    hot = [one.candidate.id for one in index.hot(user, NOW, size=size)]
-    found = index.recall(user, question, vector, NOW, width=width, size=size)
-    assert [one.candidate.id for one in found][: len(hot)] == hot
-    assert {one.candidate.id for one in found} == {*hot, *cold}
-    assert len(found) == len({*hot, *cold})
-    worded = lexical_by_hand(
-        [one for one in store.values() if one.user_id in (None, user)], question
-    )
+    index, vector = index_of(*store.values()), vector_of(5) if with_vector else None
+    if pack:
+        index = index.packed()
+    visible = [one for one in store.values() if one.user_id in (None, user)]
+    words = lexical_by_hand(visible, question)
+    expected = {}
+    for stored in visible:
+        cosine = None if vector is None else float(stored.embedding @ vector)
+        lexical = words.get(stored.id, 0.0) if question else None
+        one_alone = as_candidate(stored)
+        expected[stored.id] = score_parts(one_alone, cosine=cosine, lexical=lexical, now=NOW)
+    found = index.recall(user, question, vector, NOW, size=size, hot=3)
+    assert len(found) == min(size, len(visible))
     for one in found:
-        known = one.candidate.id
-        origin = "both" if known in hot and known in cold else "hot" if known in hot else "cold"
-        assert one.origin == origin
-        assert one.lexical == pytest.approx(worded.get(known, 0.0), abs=1e-5)
-    again = index.recall(user, question, vector, NOW, width=width, size=size)
+        assert one.parts == pytest.approx(expected[one.candidate.id], abs=2e-6)
+        assert one.score == pytest.approx(composite(expected[one.candidate.id]), abs=2e-6)
+
+    def rank(memory: Remembered) -> tuple[bool, float]:
+        parts = expected[memory.id]
+        exempt = memory.category is Category.PROCEDURAL
+        return parts.relevance >= RELEVANCE_FLOOR or exempt, composite(parts)
+
+    best = sorted((rank(one) for one in visible), reverse=True)[:size]
+    taken = sorted((rank(store[one.candidate.id]) for one in found), reverse=True)
+    # By rank, not by id: equal scores may stand in either order.
+    assert [one[0] for one in taken] == [one[0] for one in best]
+    assert [one[1] for one in taken] == pytest.approx([one[1] for one in best], abs=2e-6)
+    again = index.recall(user, question, vector, NOW, size=size, hot=3)
     assert all(one.candidate is other.candidate for one, other in zip(found, again, strict=True))
+
+
+def test_of_many_the_best_are_found_although_the_vectors_are_first_compared_as_bytes() -> None:
+    random = np.random.default_rng(3)
+    vectors = random.normal(size=(3000, 384)).astype(np.float32) * 0.05
+    vectors[:, :8] += random.normal(size=(3000, 8)).astype(np.float32)  # some are near each other
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = index_of(*(memory(n, embedding=one, valid_from=NOW) for n, one in enumerate(vectors)))
+    for packed in (index, index.packed()):
+        for asked in vectors[::300]:
+            found = packed.recall(None, "?", asked, NOW, size=50, hot=3)
+            near = sorted(relevance(float(cosine), 0.0) for cosine in vectors @ asked)[-50:]
+            assert near[0] > RELEVANCE_FLOOR
+            assert sorted(one.parts.relevance for one in found) == pytest.approx(near, abs=2e-6)
 
 
 @settings(max_examples=60, deadline=None)
 @given(_STORES, _USER)
-def test_the_hot_list_is_in_the_order_of_the_static_score(
+def test_hot_are_those_with_the_highest_static_score(
     store: dict[UUID, Remembered], user: UUID | None
 ) -> None:
-    hot = index_of(*store.values()).hot(user, NOW, size=6)
-    scores = [static_score(one.candidate, NOW) for one in hot]
-    assert scores == sorted(scores, reverse=True)
-    every = [
-        static_score(one.candidate, NOW)
-        for one in index_of(*store.values()).search(user, "", vector_of(1), width=100)
-    ]
-    assert scores == pytest.approx(sorted(every, reverse=True)[:6])
+    index = index_of(*store.values())
+    every = index.recall(user, "", None, NOW, size=999, hot=6)
+    scores = {one.candidate.id: static_score(one.candidate, NOW) for one in every}
+    hot = [scores[one.candidate.id] for one in every if one.origin == "hot"]
+    assert sorted(hot) == pytest.approx(sorted(scores.values())[-6:], abs=1e-6)
 
 
 def test_nobody_s_memories_and_scores_tell_of_another_user() -> None:
@@ -224,7 +263,8 @@ def test_nobody_s_memories_and_scores_tell_of_another_user() -> None:
     assert [
         one.candidate.id for one in index.search(UUID(int=3), "host", direction(1.0), width=99)
     ] == [own.id]
-    assert [one.candidate.id for one in index.hot(None, NOW, size=99)] == [own.id]
+    (seen,) = index.recall(None, "host", direction(1.0), NOW, size=99, hot=9)
+    assert seen.candidate.id == own.id
 
 
 @pytest.mark.parametrize(
@@ -254,7 +294,7 @@ def test_no_question_breaks_the_search(question: str) -> None:
     assert len(index.search(None, question, direction(1.0), width=5)) == 1
     assert index.search(None, question, None, width=5) == []
     assert MemoryIndex().search(None, question, direction(1.0), width=5) == []
-    assert MemoryIndex().hot(None, NOW, size=5) == []
+    assert MemoryIndex().recall(None, question, direction(1.0), NOW, size=5, hot=5) == []
 
 
 def test_the_relevance_of_words_is_on_a_scale_of_its_own() -> None:
@@ -299,8 +339,8 @@ def test_a_hot_list_follows_the_time_and_the_changes() -> None:
     old = memory(1, valid_from=NOW - timedelta(days=1500), usefulness=0.65)
     coming = memory(2, valid_from=NOW, usefulness=0.5)
     index = index_of(old, coming)
-    assert [one.candidate.id for one in index.hot(None, NOW, size=2)] == [coming.id, old.id]
+    assert hot_ids(index, None, NOW, 1) == {coming.id}
     later = NOW + timedelta(days=6000)
-    assert [one.candidate.id for one in index.hot(None, later, size=2)] == [old.id, coming.id]
+    assert hot_ids(index, None, later, 1) == {old.id}
     index.apply([replace(old, usefulness=0.1)])
-    assert [one.candidate.id for one in index.hot(None, later, size=2)] == [coming.id, old.id]
+    assert hot_ids(index, None, later, 1) == {coming.id}
