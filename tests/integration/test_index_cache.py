@@ -279,6 +279,36 @@ async def test_old_changes_go_when_newer_ones_come(
     assert [row["memory_id"] for row in left] == [two]
 
 
+async def test_a_change_costs_the_same_however_many_came_before(
+    database: Database, settings: Settings, org_id: UUID, agent_id: UUID
+) -> None:
+    """Also while PostgreSQL, which nobody has told yet, takes the table for empty."""
+    admin = await asyncpg.connect(settings.admin_dsn)
+    try:
+        await admin.execute("ALTER TABLE ibex_core.memory_changes SET (autovacuum_enabled = off)")
+        await admin.execute(
+            "INSERT INTO ibex_core.memory_changes (org_id, agent_id, xid, memory_id) "
+            "SELECT $1, $2, number, gen_random_uuid() FROM generate_series(1, 2000) number",
+            org_id,
+            agent_id,
+        )
+    finally:
+        await admin.close()
+    memory = await remember(database, org_id, agent_id, "The secret is one.")
+    async with database.tenant(org_id) as connection:
+        await connection.execute(
+            "UPDATE ibex_core.memories SET confidence = 0.5 WHERE org_id = $1 AND id = $2",
+            org_id,
+            memory,
+        )
+        read = await connection.fetchval(
+            "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) "
+            "FROM pg_stat_xact_user_tables WHERE relname = 'memory_changes'"
+        )
+    # The oldest thousand, and a few.
+    assert read < 10_000
+
+
 async def _has(cache: IndexCache, org_id: UUID, agent_id: UUID, content: str) -> bool:
     return content in await contents(cache, org_id, agent_id)
 
