@@ -176,6 +176,7 @@ class Spool:
         self._looked_at = 0  # the folder's time of change
         self._waiting: list[tuple[str, bytes, int, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None  # one batch of it
         self._failed_at = -_AFTER_FAILURE
         self._spooled = self._drained = self._rejected = self._torn = 0
 
@@ -256,7 +257,10 @@ class Spool:
                 try:
                     descriptor, segment = self._writable()
                     data = b"".join(record for _, record, _, _ in batch)
-                    await asyncio.to_thread(_write, descriptor, data)
+                    self._writing = asyncio.create_task(
+                        asyncio.to_thread(_write, descriptor, data)
+                    )
+                    await self._writing
                 except OSError as error:
                     self._failed_at = time.monotonic()
                     _log.error("the spool cannot be written: %s", type(error).__name__)
@@ -309,18 +313,20 @@ class Spool:
     async def drain(self, store: Drain) -> bool:
         """Hand every record to `store`, in order of time, and forget it.
 
-        False: another process is at it. A record for which `store` raises anything but
-        DatabaseUnavailableError is kept aside. Raises DatabaseUnavailableError.
+        False: nothing was taken out, or another process is at it. A record for which `store` raises
+        anything but DatabaseUnavailableError is kept aside. Raises DatabaseUnavailableError.
         """
         if self.empty and not self._segments:
-            return True
+            return False
+        taken = False
         with self._draining() as mine:
             if not mine:
                 return False
+            if self._writing is not None and not self._writing.done():
+                self._full = True  # what comes after this batch goes into another segment
+                await asyncio.wait({self._writing})
             if self._flushing is None:
                 self._seal()
-            else:
-                self._full = True  # what is being written now is for the next time
             self._look(again=True)
             files = {segment.path: segment.path.open("rb") for segment in self._sealed()}
             try:
@@ -328,12 +334,13 @@ class Spool:
                 for record, segment in heapq.merge(*rests, key=lambda one: one[0].time):
                     await self._store(store, record)
                     segment.remove(record)
+                    taken = True
                 for path, file in files.items():
                     self._finish(path, file)
             finally:
                 for file in files.values():
                     file.close()
-        return True
+        return taken
 
     def _sealed(self) -> list[_Segment]:
         """And those that other processes write to: what is whole in them can be read."""
