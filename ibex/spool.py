@@ -257,9 +257,7 @@ class Spool:
                 try:
                     descriptor, segment = self._writable()
                     data = b"".join(record for _, record, _, _ in batch)
-                    self._writing = asyncio.create_task(
-                        asyncio.to_thread(_write, descriptor, data)
-                    )
+                    self._writing = asyncio.create_task(asyncio.to_thread(_write, descriptor, data))
                     await self._writing
                 except OSError as error:
                     self._failed_at = time.monotonic()

@@ -65,7 +65,8 @@ def events(*texts: str, finish: str | None = "stop", done: bool = True) -> list[
 
 
 def head(status: int = 200, **headers: str | int) -> bytes:
-    lines = [f"HTTP/1.1 {status} X"]
+    # The scripted server closes after each answer, and says so: nobody sends into that.
+    lines = [f"HTTP/1.1 {status} X", "connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -76,6 +77,13 @@ def whole(body: bytes, status: int = 200, **headers: str | int) -> Script:
             head(status, content_type="application/json", content_length=len(body), **headers)
             + body
         )
+
+    return script
+
+
+def sends(data: bytes) -> Script:
+    async def script(_: Arrived, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
 
     return script
 
@@ -274,12 +282,12 @@ class Recorded:
 
 
 async def connect(
-    proxy: ProxyClient, session: str
+    proxy: ProxyClient, session: str, said: str = "x"
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A request for a stream on a connection of its own."""
     host, _, port = proxy.base.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    body = orjson.dumps({"messages": [{"role": "user", "content": "x"}], "stream": True})
+    body = orjson.dumps({"messages": [{"role": "user", "content": said}], "stream": True})
     lines = [
         "POST /v1/chat/completions HTTP/1.1",
         "host: x",

@@ -3,6 +3,7 @@
 from uvicorn.supervisors import Multiprocess
 
 from hotpath.proxy.app import Proxy
+from hotpath.proxy.providers.egress import egress_to
 from ibex.metrics import shared_by_workers
 from ibex.providers import configured_providers
 from ibex.serving import http_server, run_process
@@ -10,7 +11,9 @@ from ibex.settings import Settings
 
 
 def main(settings: Settings) -> int:
-    configured_providers(settings)  # one sentence now rather than a failed start of each worker
+    # One sentence now rather than a failed start of each worker.
+    for provider in configured_providers(settings).values():
+        egress_to(provider.base_url)
     server = http_server(Proxy(settings), settings, settings.proxy_port)
     if settings.proxy_workers == 1:
         server.run()

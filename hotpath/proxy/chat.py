@@ -191,7 +191,7 @@ async def _stream(
     keeper: TurnKeeper,
     sent_at: float,
 ) -> None:
-    """Every chunk goes out as it came in; only the one with [DONE] waits for the commit."""
+    """Every chunk goes out as it came in; only [DONE] waits for the commit."""
     stored = False
 
     async def store() -> None:
@@ -201,13 +201,17 @@ async def _stream(
             await keeper.commit(reader.answer(), complete=complete)
 
     async with aclosing(response.chunks()) as chunks:
-        async for chunk in chunks:
+        async for arrived in chunks:
+            chunk = arrived
             reader.feed(chunk)
             if exchange.status is None:
                 # Not before the first byte: until then, what fails has a status of its own.
                 exchange.milliseconds["upstream"] = exchange.elapsed - sent_at
                 await exchange.start(response.status, response.headers, final=False)
             if reader.done and not stored:
+                before, chunk = _split(chunk)
+                if before:
+                    await exchange.send(before, more=True)
                 await store()
                 stored = True
             await exchange.send(chunk, more=True)
@@ -216,6 +220,12 @@ async def _stream(
     if not stored:
         await store()
     await exchange.send(b"", more=False)
+
+
+def _split(chunk: bytes) -> tuple[bytes, bytes]:
+    """What came with [DONE] but stands before it need not wait for the commit."""
+    at = max(chunk.rfind(b"data: [DONE]"), 0)
+    return chunk[:at], chunk[at:]
 
 
 def _tell(exchange: Exchange, context: Context) -> None:

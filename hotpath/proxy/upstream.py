@@ -5,21 +5,23 @@ client's own credentials and cookies stay here; only headers that mean something
 go on, and the stored key goes to the configured server alone (redirects are not followed).
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final
-
-from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
-from pyreqwest.http import HeaderMap
-from pyreqwest.response import Response
+from urllib.parse import quote, urlsplit
 
 from hotpath.proxy.providers.connector import Connector
+from hotpath.proxy.providers.pool import Response
+from hotpath.proxy.providers.wire import (
+    Header,
+    SilenceError,
+    UnreachedError,
+    WireError,
+    is_value,
+)
 from ibex.errors import ProviderTimeoutError, ProviderUnavailableError
 from ibex.providers import Provider
 from ibex.settings import Settings
 from ibex.telemetry import outgoing
-
-Header = tuple[bytes, bytes]
 
 _PASSED_ON: Final = frozenset(
     {
@@ -36,36 +38,35 @@ _PASSED_ON_PREFIX: Final = "x-stainless-"
 # Of one connection and not of the response (RFC 9110, section 7.6.1), or the proxy's own to say.
 _KEPT_HERE: Final = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "content-length",
-        "date",
-        "server",
-        "server-timing",
-        "set-cookie",
-        "alt-svc",
-        "strict-transport-security",
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"content-length",
+        b"date",
+        b"server",
+        b"server-timing",
+        b"set-cookie",
+        b"alt-svc",
+        b"strict-transport-security",
     }
 )
-_RENAMED: Final = {"x-request-id": "x-upstream-request-id"}
+_RENAMED: Final = {b"x-request-id": b"x-upstream-request-id"}
 
 
 class UpstreamResponse:
-    def __init__(self, response: Response, end: Callable[[], Awaitable[None]]) -> None:
-        """`end` hangs up, or gives the connection back when all was read."""
+    def __init__(self, response: Response) -> None:
         self._response = response
-        self._end = end
         self._begun: bytes | None = None
         self._whole = False
+        self._said = dict(response.headers)
         self.status = response.status
-        self.headers = response_headers(_readable(response.headers))
+        self.headers = response_headers(response.headers)
         self.provider = ""  # who answered, by its name in the settings
         self.model: str | None = None  # which was asked for
 
@@ -75,22 +76,23 @@ class UpstreamResponse:
 
     @property
     def is_stream(self) -> bool:
-        return self.succeeded and self._type.startswith("text/event-stream")
+        return self.succeeded and self._type.startswith(b"text/event-stream")
 
     @property
-    def _type(self) -> str:
-        return (self._response.get_header("content-type") or "").lower()
+    def _type(self) -> bytes:
+        return self._said.get(b"content-type", b"").lower()
 
     async def begin(self) -> None:
         """Read the first bytes of a stream, or the whole of anything else: as long as nothing has
         gone out, another try is possible. Raises as `chunks` does."""
-        said_length = self._response.get_header("content-length") is not None
         self._whole = not self.is_stream and (
-            said_length or not self.succeeded or self._type.startswith("application/json")
+            b"content-length" in self._said
+            or not self.succeeded
+            or self._type.startswith(b"application/json")
         )
         if self._whole:
             self._begun = b"".join([chunk async for chunk in self._read()])
-            await self.close()
+            self.close()
         else:
             self._begun = await self._chunk()
 
@@ -108,9 +110,9 @@ class UpstreamResponse:
         """The whole of it; raises as `chunks` does."""
         return b"".join([chunk async for chunk in self.chunks()])
 
-    async def close(self) -> None:
-        end, self._end = self._end, _nothing
-        await end()
+    def close(self) -> None:
+        """Hangs up, or gives the connection back when all was read."""
+        self._response.close()
 
     async def _read(self) -> AsyncGenerator[bytes, None]:
         while (chunk := await self._chunk()) is not None:
@@ -118,17 +120,16 @@ class UpstreamResponse:
 
     async def _chunk(self) -> bytes | None:
         try:
-            chunk = await self._response.body_reader.read_chunk()
-        except PyreqwestError as error:
+            return await self._response.read()
+        except WireError as error:
             raise _named(error) from None
-        return None if chunk is None else bytes(chunk)
 
 
 class Upstream:
     """One provider."""
 
     def __init__(self, provider: Provider, settings: Settings) -> None:
-        self._base = provider.base_url
+        self._path = quote(urlsplit(provider.base_url).path, safe="/%:@!$&'()*+,;=~")
         self._key = provider.key
         self._connector = Connector(provider, settings)
         self._traced = settings.trace_provider
@@ -168,32 +169,18 @@ class Upstream:
     ) -> UpstreamResponse:
         link = await self._connector.acquire()
         try:
-            building = link.client.request(method, self._base + path).headers(dict(headers))
-            if body is not None:
-                building = building.body_bytes(body)
-            # Without a limit of 0 the first bytes wait for a full buffer.
-            request = building.streamed_read_buffer_limit(0).build_streamed()
-            response = await request.__aenter__()
-        except BaseException as error:
-            elsewhere = _unreached(error) and await self._connector.failed(link)
-            await self._connector.release(link)
-            if not isinstance(error, PyreqwestError):
-                raise
-            if elsewhere:
+            response = await link.pool.request(method, self._path + path, headers, body)
+        except UnreachedError as error:
+            if await self._connector.failed(link):
                 raise _ElsewhereError(_named(error)) from None
             raise _named(error) from None
-
-        async def end() -> None:
-            try:
-                await request.__aexit__(None, None, None)
-            finally:
-                await self._connector.release(link)
-
-        begun = UpstreamResponse(response, end)
+        except WireError as error:
+            raise _named(error) from None
+        begun = UpstreamResponse(response)
         try:
             await begun.begin()
         except BaseException:
-            await begun.close()
+            begun.close()
             raise
         return begun
 
@@ -205,18 +192,15 @@ class _ElsewhereError(Exception):
         self.reason = reason
 
 
-async def _nothing() -> None:
-    pass
-
-
 def request_headers(headers: Mapping[str, str], key: str) -> dict[str, str]:
     passed = {
         name: value
         for name, value in headers.items()
-        if (name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIX)) and value.isascii()
+        if (name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIX)) and is_value(value)
     }
     return {
         "accept": "*/*",
+        "user-agent": "ibex",
         **passed,
         "content-type": "application/json",
         "accept-encoding": "identity",  # the answer is read on its way
@@ -224,45 +208,22 @@ def request_headers(headers: Mapping[str, str], key: str) -> dict[str, str]:
     }
 
 
-def response_headers(headers: Sequence[tuple[str, str]]) -> list[Header]:
+def response_headers(headers: Sequence[Header]) -> list[Header]:
+    """What of the provider's headers, by lower-case names, is the client's to see."""
     named = {
         token.strip().lower()
         for name, value in headers
-        if name.lower() == "connection"
-        for token in value.split(",")
+        if name == b"connection"
+        for token in value.split(b",")
     }
     return [
-        (_RENAMED.get(lower, lower).encode("latin-1"), value.encode("latin-1", "replace"))
+        (_RENAMED.get(name, name), value)
         for name, value in headers
-        if (lower := name.lower()) not in _KEPT_HERE
-        and lower not in named
-        and not lower.startswith("x-ibex-")
+        if name not in _KEPT_HERE and name not in named and not name.startswith(b"x-ibex-")
     ]
 
 
-def _readable(headers: HeaderMap) -> list[tuple[str, str]]:
-    """Without those whose value is not ASCII: the library cannot read them."""
-    try:
-        return list(headers.items())
-    except ValueError:
-        pairs = []
-        for name in headers:
-            with suppress(ValueError):
-                pairs += [(name, value) for value in headers.getall(name)]
-        return pairs
-
-
-def _unreached(error: BaseException) -> bool:
-    """There was no connection yet, so nothing was sent. Its type does not tell: a connection that
-    is lost while an answer is waited for is a ConnectError too."""
-    return isinstance(error, DetailedPyreqwestError) and any(
-        cause["message"] == "client error (Connect)" for cause in error.details["causes"] or ()
-    )
-
-
-def _named(error: PyreqwestError) -> ProviderUnavailableError:
-    if isinstance(error, RequestTimeoutError):
+def _named(error: WireError) -> ProviderUnavailableError:
+    if isinstance(error, SilenceError):
         return ProviderTimeoutError()
-    return ProviderUnavailableError(
-        f"The model's server refused the connection or hung up ({type(error).__name__})."
-    )
+    return ProviderUnavailableError(f"The model's server could not be talked to: {error}")

@@ -17,13 +17,17 @@ from ibex.settings import Settings
 from ibex.stores.postgres import Database
 from tests.conftest import service_env
 from tests.faults.relay import Relay
+from tests.peer import Peer, Script, says, takes_nothing
 from tests.proxying import (
+    STREAM_HEAD,
     Arrived,
     ProxyClient,
     Recorded,
     ScriptedUpstream,
+    chunk,
     completion,
     connect,
+    events,
     proxy_client,
     running_proxy,
     session_name,
@@ -32,6 +36,8 @@ from tests.proxying import (
 )
 
 CROWD = 1_100
+AT_ONCE = 5.0  # seconds, against never: a provider would go on for minutes
+OF_REQUESTS = ("RequestResponseCycle.", "ChatCompletions.", "Recorder.", "_disconnected")
 
 
 @pytest.fixture
@@ -93,7 +99,7 @@ async def test_nonsense_is_refused_and_goes_nowhere(
     assert await count_turns(database, recorded.org_id) == 1
 
 
-# --- those who go away (while the upstream is asked, or answers: test_proxy.py in integration) ---
+# --- those who go away ---
 
 
 async def test_who_leaves_in_the_middle_of_the_body_is_nobody(
@@ -174,6 +180,71 @@ async def test_who_leaves_while_the_turn_is_stored_has_it_stored(
     assert turn.response is not None
     assert turn.response["content"] == "Kept."
     assert turn.complete
+
+
+PART = events("Half an", finish=None, done=False)[0]
+LEAVING: dict[str, tuple[Script, str, str | None]] = {
+    "while the provider takes the request": (takes_nothing, "x" * 10 * 2**20, None),
+    "before the provider's head": (says(b""), "x", None),
+    "in the head": (says(b"HTTP/1.1 200 OK\r\nx: "), "x", None),
+    "between head and first event": (says(STREAM_HEAD), "x", None),
+    "in the middle of an event": (says(STREAM_HEAD + chunk(PART[:9])), "x", None),
+    "in the middle of the stream": (says(STREAM_HEAD + chunk(PART)), "x", "Half an"),
+}
+
+
+@pytest.mark.parametrize("phase", LEAVING)
+async def test_who_leaves_takes_the_provider_along(
+    proxy_settings: Settings,
+    redis_server: ProcessSpec,
+    token: AccessToken,
+    recorded: Recorded,
+    phase: str,
+) -> None:
+    script, said, heard = LEAVING[phase]
+    async with Peer(script).serving(buffer=4096) as peer:
+        settings = proxy_settings.model_copy(
+            update={"provider_base_url": f"http://127.0.0.1:{peer.port}/v1"}
+        )
+        async with (
+            running(settings),
+            running_proxy(settings) as base,
+            proxy_client(base, token.text) as proxy,
+        ):
+            before = working()
+            name = session_name()
+            reader, writer = await connect(proxy, name, said)
+
+            async def asked() -> bool:
+                return bool(peer.visits and (peer.requests or script is takes_nothing))
+
+            await until(asked, 30)
+            (visit,) = peer.visits
+            await asyncio.sleep(0.05)  # what the provider said has come to the proxy
+            if heard:
+                await reader.readuntil(heard.encode())
+            assert not visit.gone.is_set()
+            writer.close()
+            await asyncio.wait_for(visit.gone.wait(), AT_ONCE)
+            turn = await recorded.turn_within(name)
+            assert turn.messages == ({"role": "user", "content": said},)
+            assert turn.response == (heard and {"role": "assistant", "content": heard})
+            assert not turn.complete
+
+            async def quiet() -> bool:
+                return working() <= before
+
+            await until(quiet)
+            assert len(peer.visits) == 1
+
+
+def working() -> set[str]:
+    """What runs in this loop for requests: the proxy's own, and its server's."""
+    return {
+        name
+        for task in asyncio.all_tasks()
+        if (name := getattr(task.get_coro(), "__qualname__", "")).startswith(OF_REQUESTS)
+    }
 
 
 # --- those who never go ---

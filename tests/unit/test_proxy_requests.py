@@ -133,6 +133,8 @@ def test_only_what_a_model_server_understands_goes_on() -> None:
             "openai-organization": "org",
             "x-stainless-lang": "python",
             "openai-project": "é",
+            "idempotency-key": "a\r\nauthorization: Bearer other",
+            "x-stainless-os": "a\x00",
         },
         "sk-key",
     )
@@ -150,17 +152,17 @@ def test_only_what_a_model_server_understands_goes_on() -> None:
 def test_what_belongs_to_the_upstream_connection_stays_there() -> None:
     passed = response_headers(
         [
-            ("Content-Type", "application/json"),
-            ("Content-Length", "3"),
-            ("Transfer-Encoding", "chunked"),
-            ("Connection", "close, X-Hop"),
-            ("X-Hop", "1"),
-            ("Set-Cookie", "a=b"),
-            ("X-Request-Id", "theirs"),
-            ("X-IBEX-Session-ID", "forged"),
-            ("Retry-After", "7"),
-            ("openai-processing-ms", "12"),
-            ("x-ratelimit-remaining-requests", "9"),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"3"),
+            (b"transfer-encoding", b"chunked"),
+            (b"connection", b"close, X-Hop"),
+            (b"x-hop", b"1"),
+            (b"set-cookie", b"a=b"),
+            (b"x-request-id", b"theirs"),
+            (b"x-ibex-session-id", b"forged"),
+            (b"retry-after", b"7"),
+            (b"openai-processing-ms", b"12"),
+            (b"x-ratelimit-remaining-requests", b"9"),
         ]
     )
     assert passed == [

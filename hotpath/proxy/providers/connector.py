@@ -1,26 +1,28 @@
 """The connections to one provider, tied to an address that was checked.
 
 A name that suddenly resolves to the machine's own network or to a cloud's metadata service would
-turn the proxy into a way in. So the name is resolved here, every address is checked, and the client
-is built with that one answer (TLS still names and verifies the host): nothing resolves it a second
+turn the proxy into a way in. So the name is resolved here, every address is checked, and the pool
+connects to that one answer (TLS still names and verifies the host): nothing resolves it a second
 time between the check and the connection. The answer is renewed once a minute, and at once when the
-address cannot be connected to. Behind an egress proxy of the environment (HTTPS_PROXY) that proxy
-resolves, and the check is its own to make.
+address cannot be connected to. Behind an egress proxy of the environment that proxy resolves, and
+the check is its own to make.
 """
 
 import asyncio
 import ipaddress
 import socket
+import ssl
 import time
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from pyreqwest.client import Client, ClientBuilder
+import certifi
 
+from hotpath.proxy.providers.egress import egress_to
+from hotpath.proxy.providers.pool import Origin, Pool
 from ibex.addresses import is_permitted, literal_address
 from ibex.errors import ProviderAddressError, ProviderUnavailableError
 from ibex.providers import Provider
@@ -31,42 +33,36 @@ _BELIEVED: Final = 60.0  # seconds for which a resolved address is used
 
 @dataclass
 class Link:
-    """A client for one address, closed when it is retired and nobody uses it any more."""
-
-    client: Client
+    pool: Pool
     address: str | None = None  # None: nothing was resolved
     until: float = float("inf")  # on the monotonic clock
-    users: int = 0
-    retired: bool = False
 
 
 class Connector:
     def __init__(self, provider: Provider, settings: Settings) -> None:
+        """Raises ConfigurationError when the way out is no HTTP proxy."""
         parts = urlsplit(provider.base_url)
+        encrypted = parts.scheme == "https"
         self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._port = parts.port or (443 if encrypted else 80)
+        self._origin = Origin(self._host, self._port, tls_context() if encrypted else None)
+        self._egress = egress_to(provider.base_url)
         self._allow_private = provider.allow_private
-        self._settings = settings
+        self._connect_timeout = settings.upstream_connect_timeout
+        self._idle_timeout = settings.upstream_idle_timeout
         self._renewing = asyncio.Lock()
         self._failed_address: str | None = None
         self._link: Link | None = None
-        self._proxied = _is_proxied(parts.scheme, parts.netloc)
-        if self._proxied or literal_address(self._host) is not None:
-            self._link = Link(self._build(None))  # configured_providers has checked a literal
+        if self._egress is not None or literal_address(self._host) is not None:
+            self._link = Link(self._pool(None))  # configured_providers has checked a literal
 
     async def acquire(self) -> Link:
-        """Whoever takes it gives it back. Raises ProviderAddressError, ProviderUnavailableError."""
+        """Raises ProviderAddressError, ProviderUnavailableError."""
         link = self._link
         if link is None or time.monotonic() >= link.until:
             async with self._renewing:
                 link = await self._renewed()
-        link.users += 1
         return link
-
-    async def release(self, link: Link) -> None:
-        link.users -= 1
-        if link.retired and link.users == 0:
-            await link.client.close()
 
     async def failed(self, link: Link) -> bool:
         """Its address could not be connected to. True: another one may be tried."""
@@ -74,12 +70,14 @@ class Connector:
             return False
         self._failed_address = link.address
         if self._link is link:
-            await self._retire()
+            await self.close()
         return True
 
     async def close(self) -> None:
-        if self._link is not None:
-            await self._link.client.close()
+        """What is in use is closed when it ends."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.pool.close()
 
     async def _renewed(self) -> Link:
         link = self._link
@@ -91,10 +89,10 @@ class Connector:
                 self._host,
                 self._port,
                 allow_private=self._allow_private,
-                limit=self._settings.upstream_connect_timeout,
+                limit=self._connect_timeout,
             )
         except ProviderAddressError:
-            await self._retire()
+            await self.close()
             raise
         except ProviderUnavailableError:
             if link is None:
@@ -102,38 +100,21 @@ class Connector:
             link.until = now + _BELIEVED  # the resolver is away; the address was checked
             return link
         if link is None or link.address not in addresses:
-            await self._retire()
+            await self.close()
             others = [one for one in addresses if one != self._failed_address]
             address = (others or addresses)[0]
-            link = self._link = Link(self._build(address), address)
+            link = self._link = Link(self._pool(address), address)
         link.until = now + _BELIEVED
         return link
 
-    async def _retire(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.retired = True
-            if link.users == 0:
-                await link.client.close()
-
-    def _build(self, address: str | None) -> Client:
-        builder = (
-            ClientBuilder()
-            .connect_timeout(timedelta(seconds=self._settings.upstream_connect_timeout))
-            .read_timeout(timedelta(seconds=self._settings.upstream_idle_timeout))
-            .gzip(False)
-            .brotli(False)
-            .zstd(False)
-            .deflate(False)
-            .follow_redirects(False)  # the key stays with its host
-            .referer(False)
-            .user_agent("ibex")
+    def _pool(self, address: str | None) -> Pool:
+        return Pool(
+            self._origin,
+            address=address,
+            egress=self._egress,
+            connect_timeout=self._connect_timeout,
+            idle_timeout=self._idle_timeout,
         )
-        if not self._proxied:
-            builder = builder.no_proxy()
-        if address is not None:
-            builder = builder.resolve(self._host, address, self._port)
-        return builder.build()
 
 
 async def resolve(host: str, port: int, *, allow_private: bool, limit: float) -> Sequence[str]:
@@ -156,13 +137,13 @@ async def resolve(host: str, port: int, *, allow_private: bool, limit: float) ->
     return addresses
 
 
-def _is_proxied(scheme: str, netloc: str) -> bool:
-    """As the client sees it: by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY. Never the
-    loopback."""
-    address = literal_address(urlsplit(f"//{netloc}").hostname or "")
-    if address is not None and address.is_loopback:
-        return False
-    proxies = urllib.request.getproxies()
-    return bool(proxies.get(scheme) or proxies.get("all")) and not bool(
-        urllib.request.proxy_bypass(netloc)
-    )
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Verifies against the system's certificates (or those of SSL_CERT_FILE, SSL_CERT_DIR), where
+    there are none against certifi's."""
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if not (paths.cafile or paths.capath):
+        context.load_verify_locations(certifi.where())
+    context.set_alpn_protocols(["http/1.1"])
+    return context

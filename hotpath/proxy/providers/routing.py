@@ -89,7 +89,7 @@ class Providers:
         try:
             yield response
         finally:
-            await response.close()
+            response.close()
 
     async def _ask(self, plan: Plan, call: Call) -> UpstreamResponse:
         first: Failure | None = None

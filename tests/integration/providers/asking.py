@@ -20,6 +20,7 @@ from tests.proxying import (
     head,
     proxy_client,
     running_proxy,
+    sends,
     whole,
 )
 
@@ -54,13 +55,6 @@ async def hangs_up(_: Arrived, writer: asyncio.StreamWriter) -> None:
 
 async def hangs(_: Arrived, writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(30)
-
-
-def sends(data: bytes) -> Script:
-    async def script(_: Arrived, writer: asyncio.StreamWriter) -> None:
-        writer.write(data)
-
-    return script
 
 
 def in_turn(*scripts: Script) -> Script:

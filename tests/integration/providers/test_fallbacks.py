@@ -22,7 +22,6 @@ from tests.integration.providers.asking import (
     hangs_up,
     in_turn,
     running,
-    sends,
 )
 from tests.proxying import (
     STREAM_HEAD,
@@ -32,6 +31,7 @@ from tests.proxying import (
     chunk,
     completion,
     events,
+    sends,
     streamed,
     until,
     whole,
