@@ -1,9 +1,10 @@
-"""The connection pool, and the only two ways to a transaction: as one tenant, or as the system.
+"""The connection pool, and the only ways to a transaction: as one tenant, or as the system.
 
     async with database.tenant(org_id) as connection: ...   # row-level security: this org's rows
     async with database.system() as connection: ...         # ids and states across organizations
+    await database.call(sql, org_id, …)                     # a function that sets its tenant itself
 
-Both settings last for the transaction only, so a pooled connection never keeps the last tenant.
+All settings last for the transaction only, so a pooled connection never keeps the last tenant.
 Nothing but SQL happens inside one: an OSError or a time-out there is taken for the database's.
 """
 
@@ -84,6 +85,15 @@ class Database:
         async with self._transaction("SET LOCAL ROLE ibex_system") as connection:
             yield connection
 
+    async def call(self, sql: str, org_id: UUID, *arguments: Any) -> "asyncpg.Record | None":
+        """The first row of one statement that is its own transaction: a call of a function whose
+        first argument is the tenant. Anything else sees no tenant's rows."""
+        try:
+            async with self._pool.acquire(timeout=self._acquire_timeout) as connection:
+                return await connection.fetchrow(sql, org_id, *arguments)
+        except _UNAVAILABLE as error:
+            raise _unavailable(error) from error
+
     async def answers(self) -> bool:
         try:
             return await self._pool.fetchval("SELECT true", timeout=2) is True
@@ -104,9 +114,11 @@ class Database:
                         await connection.execute("ROLLBACK")
                     raise
         except _UNAVAILABLE as error:
-            raise DatabaseUnavailableError(
-                f"PostgreSQL does not answer ({type(error).__name__})."
-            ) from error
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> DatabaseUnavailableError:
+    return DatabaseUnavailableError(f"PostgreSQL does not answer ({type(error).__name__}).")
 
 
 async def _prepare_connection(connection: Any) -> None:

@@ -1,7 +1,7 @@
 """Sessions and their turns in PostgreSQL.
 
-A turn is stored, with what was injected, in one transaction of three round trips when the caller
-knows the session as it is (`NewTurn.opened`), some more when the session has moved on meanwhile.
+A turn is stored, with what was injected, by one call when the caller knows the session as it is
+(`NewTurn.opened`), in a transaction of a few statements when the session has moved on meanwhile.
 Doing it again with the same request id changes nothing.
 """
 
@@ -146,12 +146,12 @@ class SessionStore:
         Raises SessionNotFoundError, TypeError when a message cannot be written as JSON.
         """
         hashes = chain(turn.messages) if turn.resent else []
-        async with self._database.tenant(turn.org_id) as connection:
-            session = None
-            if turn.opened is not None and not may_be_same(turn.opened, turn):
-                session = await _add_turn(connection, turn.opened, turn, hashes)
+        opened = turn.opened
+        if opened is not None and not may_be_same(opened, turn):
+            session = await self._record_at_once(opened, turn, hashes)
             if session is not None:
                 return RecordedTurn(session, session.turn_count, new=True)
+        async with self._database.tenant(turn.org_id) as connection:
             recorded = await _record_locked(connection, turn, hashes)
             if turn.injection is not None:
                 # Of a try that is no turn of its own; of one that is, it is recorded by now.
@@ -159,6 +159,19 @@ class SessionStore:
                     connection, turn.org_id, recorded.session.id, turn.request_id, turn.injection
                 )
         return recorded
+
+    async def _record_at_once(
+        self, opened: Session, turn: NewTurn, hashes: Sequence[bytes]
+    ) -> Session | None:
+        """None when the session is not (any more) as `opened` says, or more has to be asked."""
+        new: Sequence[Message] | None = turn.messages
+        if turn.resent:
+            new = _continuation(opened, turn, hashes)
+        if new is None:
+            return None
+        name, values = _turn_values(opened, turn, hashes, new)
+        row = await self._database.call(_SQL[name], *values)
+        return _session(row) if row else None
 
     async def record_injection(
         self, org_id: UUID, session_id: UUID, request_id: str, injection: Injection
@@ -284,7 +297,35 @@ async def _add_turn(
 ) -> Session | None:
     """The session after the turn, which is recorded with its injection; None when it is not (any
     more) as `session` says."""
-    new = await _cut(connection, session, turn, hashes) if turn.resent else turn.messages
+    new: Sequence[Message] | None = turn.messages
+    if turn.resent:
+        new = _continuation(session, turn, hashes)
+    if new is None:
+        prefix = await connection.fetchval(
+            _SQL["known_prefix"], session.org_id, session.id, list(hashes)
+        )
+        new = new_messages(
+            session.message_count, session.chain_hash, hashes, turn.messages, prefix or 0
+        )
+    name, values = _turn_values(session, turn, hashes, new)
+    row = await connection.fetchrow(_SQL[name], *values)
+    return _session(row) if row else None
+
+
+def _continuation(
+    session: Session, turn: NewTurn, hashes: Sequence[bytes]
+) -> Sequence[Message] | None:
+    """The new messages of a conversation that goes on where the session ends; None: it does not,
+    or not all of it is known."""
+    if not continues(session.message_count, session.chain_hash, hashes):
+        return None
+    return new_messages(session.message_count, session.chain_hash, hashes, turn.messages, 0)
+
+
+def _turn_values(
+    session: Session, turn: NewTurn, hashes: Sequence[bytes], new: Sequence[Message]
+) -> tuple[str, tuple[Any, ...]]:
+    """Which statement records the turn, and with which values."""
     after = checkpoint(session, turn, hashes if turn.resent else None)
     now = datetime.now(UTC)
     values = (
@@ -311,30 +352,14 @@ async def _add_turn(
         *injection_columns(turn.injection),
     )
     if session.stored:
-        row = await connection.fetchrow(_SQL["record_turn"], *values)
-    else:
-        row = await connection.fetchrow(
-            _SQL["record_first_turn"],
-            *values,
-            session.agent_id,
-            session.user_id,
-            session.external_id,
-            session.origin,
-            session.started_at,
-        )
-    return _session(row) if row else None
-
-
-async def _cut(
-    connection: Connection, session: Session, turn: NewTurn, hashes: Sequence[bytes]
-) -> Sequence[Message]:
-    prefix = 0
-    if not continues(session.message_count, session.chain_hash, hashes):
-        prefix = await connection.fetchval(
-            _SQL["known_prefix"], session.org_id, session.id, list(hashes)
-        )
-    return new_messages(
-        session.message_count, session.chain_hash, hashes, turn.messages, prefix or 0
+        return "record_turn", values
+    return "record_first_turn", (
+        *values,
+        session.agent_id,
+        session.user_id,
+        session.external_id,
+        session.origin,
+        session.started_at,
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from ibex.conversation import chain
 from ibex.errors import SessionNotFoundError
 from ibex.ids import new_id
+from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.injections import Injection
 from ibex.stores.postgres import Database
@@ -272,6 +273,29 @@ async def test_an_injection_is_stored_once_with_its_turn(
     assert len(rows) == 1
     assert (rows[0]["memories"], rows[0]["tokens"]) == (memories, 17)
     assert rows[0]["agent_id"] == session.agent_id
+
+
+async def test_the_call_that_records_a_turn_leaves_no_tenant_behind(
+    settings: Settings, org_id: UUID, agent_id: UUID
+) -> None:
+    database = await Database.connect(settings.app_dsn, name="test", max_size=1)
+    fresh = new_session(org_id, agent_id, None)
+    first = await SessionStore(database).record_turn(resend(fresh, user("one"), answer="a1"))
+    later = resend(first.session, user("one"), assistant("a1"), user("two"))
+    assert (await SessionStore(database).record_turn(later)).number == 2
+    async with database._pool.acquire() as connection:
+        assert await connection.fetchval("SELECT current_setting('app.org', true)") in (None, "")
+        assert await connection.fetchval("SELECT count(*) FROM ibex_core.sessions") == 0
+    await database.close()
+
+
+async def test_a_turn_is_not_recorded_in_another_organization_s_session(
+    store: SessionStore, session: Session, org_id: UUID
+) -> None:
+    stranger = replace(session, org_id=new_id())
+    with pytest.raises(SessionNotFoundError):
+        await store.record_turn(resend(stranger, user("one")))
+    assert await store.turns(org_id, session.id) == []
 
 
 async def test_what_postgresql_cannot_hold_does_not_lose_the_turn(

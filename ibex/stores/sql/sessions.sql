@@ -116,70 +116,19 @@ WHERE s.org_id = $1 AND s.id = $2
 RETURNING s.*;
 
 -- name: record_turn
--- Waits for the session's lock, so that its turns come one after the other. Nothing when the
--- session has moved on from turn $3, after which the new messages were cut, or when the request is
--- recorded. $21 and what follows: what was injected; $21 NULL: nothing to record of that.
-WITH locked AS (
-  SELECT org_id, id, turn_count, agent_id
-  FROM ibex_core.sessions
-  WHERE org_id = $1 AND id = $2
-  FOR UPDATE
-), added AS (
-  INSERT INTO ibex_core.session_turns
-    (org_id, id, session_id, number, request_id, messages, response, message_count, chain_hash,
-     model, finish_reason, complete, prompt_tokens, completion_tokens, started_at, created_at)
-  SELECT org_id, $4::uuid, id, turn_count + 1, $5::text, $6::jsonb, $7::jsonb, $8::integer,
-    $9::bytea, $10::text, $11::text, $12::boolean, $13::integer, $14::integer, $15::timestamptz,
-    $16::timestamptz
-  FROM locked
-  WHERE turn_count = $3::integer
-  ON CONFLICT (org_id, request_id) DO NOTHING
-  RETURNING number
-), injected AS (
-  INSERT INTO ibex_core.context_injections
-    (org_id, id, request_id, agent_id, session_id, memories, directive_version, position, tokens,
-     sha256, insertions, dropped, decisions, degraded)
-  SELECT org_id, $21::uuid, $5, agent_id, id, $22, $23, $24, $25, $26, $27, $28, $29, $30
-  FROM locked, added
-  WHERE $21::uuid IS NOT NULL
-  ON CONFLICT (org_id, request_id) DO NOTHING
-)
-UPDATE ibex_core.sessions s
-SET turn_count = a.number, message_count = $8, chain_hash = $9, status = 'active',
-  completed_at = NULL, last_turn_at = greatest(s.last_turn_at, $16), dialogue_hash = $17,
-  tail_hash = $18, request_hash = $19, request_key = $20
-FROM added a
-WHERE s.org_id = $1 AND s.id = $2
-RETURNING s.*;
+-- In one call, which sets its tenant itself (migration 0010). Nothing when the session has moved on from
+-- turn $3, after which the new messages were cut, or when the request is recorded. $21 and what follows:
+-- what was injected; $21 NULL: nothing to record of that.
+SELECT * FROM ibex_core.record_turn(
+  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+  $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30);
 
 -- name: record_first_turn
--- A session that was not stored before, and its first turn. Nothing when the session exists. $21 and
--- what follows: as above, then the session.
-WITH opened AS (
-  INSERT INTO ibex_core.sessions
-    (org_id, id, agent_id, user_id, external_id, origin, started_at, last_turn_at, turn_count,
-     message_count, chain_hash, dialogue_hash, tail_hash, request_hash, request_key)
-  VALUES ($1, $2, $31, $32, $33, $34, $35, $16, $3::integer + 1, $8, $9, $17, $18, $19, $20)
-  ON CONFLICT DO NOTHING
-  RETURNING *
-), added AS (
-  INSERT INTO ibex_core.session_turns
-    (org_id, id, session_id, number, request_id, messages, response, message_count, chain_hash,
-     model, finish_reason, complete, prompt_tokens, completion_tokens, started_at, created_at)
-  SELECT org_id, $4::uuid, id, turn_count, $5::text, $6::jsonb, $7::jsonb, $8::integer,
-    $9::bytea, $10::text, $11::text, $12::boolean, $13::integer, $14::integer, $15::timestamptz,
-    $16::timestamptz
-  FROM opened
-), injected AS (
-  INSERT INTO ibex_core.context_injections
-    (org_id, id, request_id, agent_id, session_id, memories, directive_version, position, tokens,
-     sha256, insertions, dropped, decisions, degraded)
-  SELECT org_id, $21::uuid, $5, agent_id, id, $22, $23, $24, $25, $26, $27, $28, $29, $30
-  FROM opened
-  WHERE $21::uuid IS NOT NULL
-  ON CONFLICT (org_id, request_id) DO NOTHING
-)
-SELECT * FROM opened;
+-- Of a session that was not stored before: $31 and what follows. Nothing when it exists.
+SELECT * FROM ibex_core.record_first_turn(
+  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+  $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
+  $31, $32, $33, $34, $35);
 
 -- name: complete_session
 UPDATE ibex_core.sessions
