@@ -1,15 +1,17 @@
 """The embedding service's client: texts in, unit vectors out."""
 
+import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from typing import Final
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pyreqwest.client import ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
 
-from ibex.errors import EmbedderUnavailableError, InvalidRequestError
+from ibex.errors import ConfigurationError, EmbedderUnavailableError, InvalidRequestError
+from ibex.http1.pool import Origin, Pool, tls_context
+from ibex.http1.wire import SilenceError, UnreachedError, WireError
 
 DIMENSIONS = 384
 MAX_TEXTS = 512  # in one request
@@ -19,13 +21,27 @@ ROW_TYPE = np.dtype("<f4")
 Matrix = npt.NDArray[np.float32]  # shape (n, 384), each row of unit length
 
 
+_HEADERS: Final = {"content-type": "application/json", "accept": VECTORS}
+
+
 class EmbedderClient:
     """One pool of connections; safe to share between tasks of one loop."""
 
     def __init__(self, base_url: str, *, timeout: float) -> None:
-        """`timeout` in seconds for each request of at most 512 texts."""
-        self._url = f"{base_url.rstrip('/')}/embed"
-        self._client = ClientBuilder().no_proxy().timeout(timedelta(seconds=timeout)).build()
+        """`timeout` in seconds for each request of at most 512 texts.
+
+        Raises ConfigurationError for what is no address of a service.
+        """
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                "The embedding service's address is none.", hint="Set IBEX_EMBEDDER_URL to http://…"
+            )
+        tls = tls_context() if parts.scheme == "https" else None
+        origin = Origin(parts.hostname, parts.port or (443 if tls else 80), tls)
+        self._path = f"{parts.path.rstrip('/')}/embed"
+        self._timeout = timeout
+        self._pool = Pool(origin, connect_timeout=timeout, idle_timeout=timeout)
 
     async def embed(self, texts: Sequence[str]) -> Matrix:
         """Row i is the vector of `texts[i]`.
@@ -40,34 +56,42 @@ class EmbedderClient:
         return np.concatenate(parts) if parts else np.empty((0, DIMENSIONS), np.float32)
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._pool.close()
 
     async def _request(self, texts: Sequence[str]) -> Matrix:
         try:
             body = orjson.dumps({"texts": list(texts)})
         except TypeError:
             raise InvalidRequestError("A text to embed is not valid Unicode text.") from None
-        request = (
-            self._client.post(self._url)
-            .header("content-type", "application/json")
-            .header("accept", VECTORS)
-            .body_bytes(body)
-            .build()
-        )
         try:
-            response = await request.send()
-            content = bytes(await response.bytes())
-        except PyreqwestError as error:
+            async with asyncio.timeout(self._timeout):
+                try:
+                    status, content = await self._post(body)
+                except (UnreachedError, SilenceError):
+                    raise
+                except WireError:  # it was closing just then; asking again changes nothing there
+                    status, content = await self._post(body)
+        except (WireError, TimeoutError) as error:
             raise EmbedderUnavailableError(
                 f"The embedding service does not answer ({type(error).__name__})."
             ) from error
-        if response.status in (400, 413):
+        if status in (400, 413):
             raise InvalidRequestError(f"The embedding service refused the {len(texts)} texts.")
-        if response.status != 200:
-            raise EmbedderUnavailableError(f"The embedding service answered {response.status}.")
+        if status != 200:
+            raise EmbedderUnavailableError(f"The embedding service answered {status}.")
         if len(content) != len(texts) * DIMENSIONS * ROW_TYPE.itemsize:
             raise EmbedderUnavailableError(
                 f"The embedding service sent {len(content)} bytes for {len(texts)} texts."
             )
         rows = np.frombuffer(content, ROW_TYPE).reshape(len(texts), DIMENSIONS)
         return rows.astype(np.float32, copy=False)
+
+    async def _post(self, body: bytes) -> tuple[int, bytes]:
+        response = await self._pool.request("POST", self._path, _HEADERS, body)
+        try:
+            chunks = []
+            while (chunk := await response.read()) is not None:
+                chunks.append(chunk)
+        finally:
+            response.close()
+        return response.status, b"".join(chunks)

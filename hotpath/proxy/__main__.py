@@ -3,7 +3,7 @@
 from uvicorn.supervisors import Multiprocess
 
 from hotpath.proxy.app import Proxy
-from hotpath.proxy.providers.egress import egress_to
+from ibex.http1.egress import egress_to
 from ibex.metrics import shared_by_workers
 from ibex.providers import configured_providers
 from ibex.serving import http_server, run_process

@@ -10,15 +10,15 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from hotpath.proxy.providers.connector import Connector
-from hotpath.proxy.providers.pool import Response
-from hotpath.proxy.providers.wire import (
+from ibex.errors import ProviderTimeoutError, ProviderUnavailableError
+from ibex.http1.pool import Response
+from ibex.http1.wire import (
     Header,
     SilenceError,
     UnreachedError,
     WireError,
     is_value,
 )
-from ibex.errors import ProviderTimeoutError, ProviderUnavailableError
 from ibex.providers import Provider
 from ibex.settings import Settings
 from ibex.telemetry import outgoing

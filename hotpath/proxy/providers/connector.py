@@ -11,20 +11,16 @@ the check is its own to make.
 import asyncio
 import ipaddress
 import socket
-import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
-import certifi
-
-from hotpath.proxy.providers.egress import egress_to
-from hotpath.proxy.providers.pool import Origin, Pool
 from ibex.addresses import is_permitted, literal_address
 from ibex.errors import ProviderAddressError, ProviderUnavailableError
+from ibex.http1.egress import egress_to
+from ibex.http1.pool import Origin, Pool, tls_context
 from ibex.providers import Provider
 from ibex.settings import Settings
 
@@ -135,15 +131,3 @@ async def resolve(host: str, port: int, *, allow_private: bool, limit: float) ->
     ):
         raise ProviderAddressError
     return addresses
-
-
-@cache
-def tls_context() -> ssl.SSLContext:
-    """Verifies against the system's certificates (or those of SSL_CERT_FILE, SSL_CERT_DIR), where
-    there are none against certifi's."""
-    context = ssl.create_default_context()
-    paths = ssl.get_default_verify_paths()
-    if not (paths.cafile or paths.capath):
-        context.load_verify_locations(certifi.where())
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hotpath.proxy.providers import pool as pool_module
-from hotpath.proxy.providers.pool import Origin, Pool, Response
-from hotpath.proxy.providers.wire import SilenceError, UnreachedError, WireError
+from ibex.http1 import pool as pool_module
+from ibex.http1.pool import Origin, Pool, Response
+from ibex.http1.wire import SilenceError, UnreachedError, WireError
 from tests.peer import (
     CHUNKED,
     PLAIN,

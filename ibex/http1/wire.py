@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a model's server: a request goes out, its answer comes as it arrives.
+"""One HTTP/1.1 connection to a server: a request goes out, its answer comes as it arrives.
 
 Written for one purpose, because it must do what general clients do not: give up at once, at any
 moment, by closing the connection. llhttp parses (strictly, as it comes), asyncio and its TLS carry

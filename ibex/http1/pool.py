@@ -1,4 +1,4 @@
-"""Connections to one address of a model's server, kept while they are of use.
+"""Connections to one address of a server, kept while they are of use.
 
 A request goes out once. A connection that the server has closed meanwhile is passed over before
 anything is written; one that is lost afterwards is an error, because the server may have begun to
@@ -9,10 +9,13 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
-from hotpath.proxy.providers.egress import Egress
-from hotpath.proxy.providers.wire import (
+import certifi
+
+from ibex.http1.egress import Egress
+from ibex.http1.wire import (
     Connection,
     Head,
     Header,
@@ -39,6 +42,18 @@ class Origin:
         host = self.host if self.host.isascii() else self.host.encode("idna").decode()
         host = f"[{host}]" if ":" in host else host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Verifies against the system's certificates (or those of SSL_CERT_FILE, SSL_CERT_DIR), where
+    there are none against certifi's."""
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if not (paths.cafile or paths.capath):
+        context.load_verify_locations(certifi.where())
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 class Response:

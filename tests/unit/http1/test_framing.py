@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hotpath.proxy.providers.wire import (
+from ibex.http1.wire import (
     Connection,
     SilenceError,
     WireError,

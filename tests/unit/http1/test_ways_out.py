@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hotpath.proxy.providers.connector import tls_context
-from hotpath.proxy.providers.egress import Egress, egress_to
-from hotpath.proxy.providers.pool import Origin, Pool
-from hotpath.proxy.providers.wire import UnreachedError
 from ibex.errors import ConfigurationError
+from ibex.http1.egress import Egress, egress_to
+from ibex.http1.pool import Origin, Pool, tls_context
+from ibex.http1.wire import UnreachedError
 from tests.peer import PLAIN, Peer, Visit, answers, ask, body_of, pool_to
 
 CERTIFICATES = Path(__file__).parent / "certificates"  # of an authority that is nobody's
