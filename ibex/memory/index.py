@@ -258,8 +258,8 @@ class MemoryIndex:
         terms = terms_of(question)
         if not terms or not len(view.rows):
             return None
-        lengths = self._columns.length[: len(self._ids)]
-        return self._postings.scores(terms, view.mask, lengths, len(view.rows), view.mean_length)
+        visible = None if view.whole else view.mask
+        return self._postings.scores(terms, visible, len(self._ids), len(view.rows))
 
     def _cosines(self, view: "_View", vector: Vector) -> Floats:
         matrix = self._columns.matrix
@@ -288,9 +288,7 @@ class MemoryIndex:
             owners, alive = self._columns.owner[:rows], self._columns.alive[:rows]
             mask = alive & ((owners == _NOBODY) | (owners == owner))
             seen = np.flatnonzero(mask).astype(np.int32)
-            lengths = self._columns.length[seen]
-            mean = float(lengths.mean(dtype=np.float64)) if len(seen) else 0.0
-            view = _View(mask, seen, max(mean, 1.0), whole=len(seen) == rows)
+            view = _View(mask, seen, whole=len(seen) == rows)
             if len(self._views) >= _VIEWS:
                 del self._views[next(iter(self._views))]
             self._views[owner] = view
@@ -317,7 +315,6 @@ class MemoryIndex:
         columns.matrix[row] = memory.embedding
         columns.codes[row], columns.step[row] = _coded(memory.embedding)
         columns.owner[row] = owner
-        columns.length[row] = len(terms)
         columns.category[row] = CATEGORY_NUMBER[memory.category]
         columns.version[row] = memory.version
         columns.confidence[row] = memory.confidence
@@ -339,7 +336,6 @@ class _View:
 
     mask: Mask
     rows: Rows  # where the mask is true
-    mean_length: float  # in terms
     whole: bool  # every row is seen
     hot: frozenset[int] = frozenset()  # rows
     hot_size: int = 0
@@ -370,7 +366,6 @@ class _Columns:
     codes: npt.NDArray[np.int8]  # the matrix in whole steps, shape (rows, 384)
     step: npt.NDArray[np.float32]  # of each row's codes
     owner: npt.NDArray[np.int32]
-    length: npt.NDArray[np.float32]  # in terms
     category: npt.NDArray[np.int8]
     version: npt.NDArray[np.int32]
     confidence: npt.NDArray[np.float64]
@@ -386,7 +381,6 @@ class _Columns:
             codes=np.empty((capacity, DIMENSIONS), np.int8),
             step=np.empty(capacity, np.float32),
             owner=np.empty(capacity, np.int32),
-            length=np.empty(capacity, np.float32),
             category=np.empty(capacity, np.int8),
             version=np.empty(capacity, np.int32),
             confidence=np.empty(capacity, np.float64),

@@ -74,7 +74,6 @@ def index_of(*every: Remembered) -> MemoryIndex:
 def lexical_by_hand(visible: list[Remembered], question: str) -> dict[UUID, float]:
     """BM25 as it stands in the books, then the scale of `Postings.scores`."""
     documents = {one.id: Counter(terms_of(one.content)) for one in visible}
-    mean = max(1.0, sum(sum(terms.values()) for terms in documents.values()) / max(1, len(visible)))
     scores = dict.fromkeys(documents, 0.0)
     whole = 0.0
     for term in set(terms_of(question)):
@@ -83,7 +82,7 @@ def lexical_by_hand(visible: list[Remembered], question: str) -> dict[UUID, floa
         weight = math.log(1 + (total - known + 0.5) / (known + 0.5))
         whole += weight
         for one, terms in documents.items():
-            length = sum(terms.values()) / mean
+            length = sum(terms.values()) / postings.TYPICAL_LENGTH
             k = postings.SATURATION * (1 - postings.LENGTH_WEIGHT + postings.LENGTH_WEIGHT * length)
             scores[one] += weight * terms[term] * (postings.SATURATION + 1) / (terms[term] + k)
     return {
