@@ -6,10 +6,12 @@ work, and to charge. Who stops waiting, at whatever moment, closes the connectio
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import certifi
@@ -46,11 +48,13 @@ class Origin:
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Verifies against the system's certificates (or those of SSL_CERT_FILE, SSL_CERT_DIR), where
-    there are none against certifi's."""
+    """Verifies against the certificates that SSL_CERT_FILE and SSL_CERT_DIR name, else against the
+    system's, and where it has none against certifi's."""
     context = ssl.create_default_context()
-    paths = ssl.get_default_verify_paths()
-    if not (paths.cafile or paths.capath):
+    named = any(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    folder = ssl.get_default_verify_paths().capath
+    filled = bool(context.get_ca_certs()) or bool(folder and any(Path(folder).iterdir()))
+    if not named and not filled:
         context.load_verify_locations(certifi.where())
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -58,6 +58,27 @@ async def test_an_authority_that_nobody_trusts_gets_nothing() -> None:
         assert peer.requests == []
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_system_without_certificates_trusts_certifis_unless_others_are_named(
+    named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    paths = ssl.get_default_verify_paths()._replace(cafile="", capath=str(tmp_path))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.setattr(
+        ssl, "create_default_context", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    )
+    if named:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
+    tls_context.cache_clear()
+    context = tls_context()
+    tls_context.cache_clear()
+    assert bool(context.get_ca_certs()) is not named
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
 async def test_whoever_stops_waiting_behind_tls_closes_the_connection(
     trusting: ssl.SSLContext,
 ) -> None:
