@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     assembler_metrics_port: Port = Field(
         50052, description="The assembler's /health, /ready and /metrics, HTTP."
     )
+    assembler_frames_port: Port = Field(
+        50053, description="The assembler's contexts by frames, what the proxy asks first."
+    )
     dashboard_port: Port = Field(8501, description="The operator dashboard.")
     dagster_port: Port = Field(3000, description="Dagster's web server.")
     dagster_code_port: Port = Field(4266, description="Dagster's code server, gRPC.")
@@ -65,6 +68,11 @@ class Settings(BaseSettings):
     )
     embedder_url: str | None = Field(None, description="The embedding service, http://host:port.")
     assembler_address: str | None = Field(None, description="The assembler, host:port.")
+    assembler_frames_address: str | None = Field(
+        None,
+        description="The same assembler's frames, host:port: contexts come a millisecond sooner "
+        "than by gRPC.",
+    )
     api_url: str | None = Field(None, description="The management API, http://host:port.")
 
     # --- secrets (made by the first 'ibex up' for the embedded servers) ---
@@ -253,6 +261,13 @@ class Settings(BaseSettings):
     @property
     def assembler_target(self) -> str:
         return self.assembler_address or f"127.0.0.1:{self.assembler_port}"
+
+    @property
+    def assembler_frames_target(self) -> str | None:
+        """None: contexts are asked for by gRPC."""
+        if self.assembler_frames_address is None and self.assembler_address is None:
+            return f"127.0.0.1:{self.assembler_frames_port}"
+        return self.assembler_frames_address
 
     @property
     def api_endpoint(self) -> str:

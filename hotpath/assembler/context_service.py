@@ -57,7 +57,7 @@ class ContextService:
                 "AssembleContext": grpc.unary_unary_rpc_method_handler(
                     self.assemble_context,
                     request_deserializer=decoder(AssembleContextRequest),
-                    response_serializer=lambda made: _ENCODE(made.answer),
+                    response_serializer=encoded,
                 )
             },
         )
@@ -193,6 +193,10 @@ def priced(ranked: Sequence[Ranked], costs: Costs) -> list[ScoredMemory]:
         ScoredMemory(candidate, parts, score, costs.line(candidate), origin)
         for candidate, parts, score, origin in ranked
     ]
+
+
+def encoded(made: Assembled) -> bytes:
+    return _ENCODE(made.answer)
 
 
 _ENCODE = encoder(AssembleContextResponse)

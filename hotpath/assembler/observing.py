@@ -53,14 +53,15 @@ class Observer(_Interceptor):
         if not method.startswith(_OURS) or handler is None or handler.unary_unary is None:
             return handler
         observed = grpc.unary_unary_rpc_method_handler(
-            self._around(method.removeprefix("/"), cast("_Method", handler.unary_unary)),
+            self.around(method.removeprefix("/"), cast("_Method", handler.unary_unary)),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
         self._observed[method] = observed
         return observed
 
-    def _around(self, full_name: str, inner: _Method) -> _Method:
+    def around(self, full_name: str, inner: _Method) -> _Method:
+        """`inner`, counted and traced by this name."""
         method = full_name.rpartition("/")[2]
 
         async def observed(request: Any, context: Call) -> Any:

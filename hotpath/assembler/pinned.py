@@ -124,6 +124,8 @@ class SessionMemory:
                 task.add_done_callback(self._finished)
                 if cancel:
                     task.cancel()
+            elif not task.cancelled():
+                task.exception()  # looked at, also when nobody waits for the answer any more
         if not task.done() or task.cancelled():
             return None
         error = task.exception()

@@ -1,4 +1,4 @@
-"""Puts the assembler together: stores, services, health, one gRPC server."""
+"""Puts the assembler together: stores, services, health, gRPC and frames."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from hotpath.assembler.auth_service import AuthService
 from hotpath.assembler.context_service import ContextService
+from hotpath.assembler.framed import framed
 from hotpath.assembler.observing import Observer
 from hotpath.assembler.operations import serving_operations
 from hotpath.assembler.pinned import SessionMemory
@@ -24,6 +25,7 @@ from ibex.embedding import EmbedderClient
 from ibex.errors import ConfigurationError
 from ibex.memory import tokens
 from ibex.memory.recall import Recall
+from ibex.rpc.frames import FrameServer
 from ibex.settings import Settings
 from ibex.stores.directives import DirectiveCache
 from ibex.stores.hot import HotCache
@@ -90,11 +92,13 @@ async def running(settings: Settings) -> AsyncIterator[None]:
         tracing = Tracing.open("ibex-assembler")
         if tracing is not None:
             stack.push_async_callback(tracing.close)
-        server = grpc.aio.server(interceptors=(Observer(tracing),), options=_OPTIONS)
+        observer = Observer(tracing)
+        contexts = ContextService(recall, sessions, settings)
+        server = grpc.aio.server(interceptors=(observer,), options=_OPTIONS)
         server.add_generic_rpc_handlers(
             (
                 AuthService(IdentityStore(database)).handler(),
-                ContextService(recall, sessions, settings).handler(),
+                contexts.handler(),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(readiness.health, server)
@@ -110,6 +114,15 @@ async def running(settings: Settings) -> AsyncIterator[None]:
         await readiness.start()
         await server.start()
         stack.push_async_callback(server.stop, _GRACE)
+        frames = FrameServer(framed(contexts, observer))
+        try:
+            await frames.start(settings.host, settings.assembler_frames_port)
+        except OSError:
+            raise ConfigurationError(
+                f"Nothing can listen on {settings.host}:{settings.assembler_frames_port}.",
+                hint="Another process has the port; set IBEX_ASSEMBLER_FRAMES_PORT.",
+            ) from None
+        stack.push_async_callback(frames.stop, _GRACE)
         stack.push_async_callback(readiness.stop)
         yield
 

@@ -23,6 +23,7 @@ from ibex.rpc import (
     Insertion,
 )
 from ibex.rpc import Message as Said
+from ibex.rpc.frames import CallFailedError
 from ibex.stores.injections import EMPTY, Injection
 
 _REASONS = {
@@ -71,7 +72,7 @@ class ContextStage:
                 answer = await self._client.assemble(_request(question), self._limit)
         except TimeoutError:
             reason = "timeout"
-        except grpc.aio.AioRpcError as error:
+        except (grpc.aio.AioRpcError, CallFailedError) as error:
             reason = _REASONS.get(error.code(), "error")
         else:
             return _context(answer)

@@ -29,6 +29,7 @@ from hotpath.proxy.users import UserDirectory
 from ibex.providers import configured_providers
 from ibex.rpc import AuthClient, ContextClient
 from ibex.rpc.clients import open_channel
+from ibex.rpc.frames import FrameClient
 from ibex.settings import Settings
 from ibex.spool import Spool
 from ibex.stores.identity import IdentityStore
@@ -90,12 +91,18 @@ async def opened_parts(settings: Settings) -> AsyncIterator[Parts]:
         await stack.enter_async_context(_running(gauges.run(), "gauges"))
 
         limits = await open_limits(settings, stack)
+        frames = None
+        if settings.assembler_frames_target is not None:
+            frames = FrameClient(settings.assembler_frames_target)
+            stack.push_async_callback(frames.close)
         users = UserDirectory(identity, ttl)
         chat = ChatCompletions(
             settings,
             limits,
             SessionFinder(store, users, known, availability, spool),
-            ContextStage(ContextClient(channel), directives, settings.assembly_timeout_ms / 1000),
+            ContextStage(
+                ContextClient(channel, frames), directives, settings.assembly_timeout_ms / 1000
+            ),
             providers,
             Recorder(store, known, availability, spool, background),
         )

@@ -197,6 +197,8 @@ class Recall:
         if not task.done():
             task.cancel()
             self._keep(task)
+        elif not task.cancelled():
+            task.exception()  # looked at, also when nobody waits for the answer any more
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._unfinished.add(task)

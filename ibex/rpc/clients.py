@@ -15,6 +15,7 @@ from ibex.errors import (
 )
 from ibex.policy import DEFAULT_PROVIDER, Fallback
 from ibex.rate_limits import NO_LIMITS, Limits
+from ibex.rpc.frames import FrameClient, NotConnectedError
 from ibex.rpc.messages.ibex.v1 import (
     AssembleContextRequest,
     AssembleContextResponse,
@@ -25,7 +26,7 @@ from ibex.rpc.messages.ibex.v1 import (
     VerifyTokenResponse,
 )
 from ibex.rpc.wire import decoder, encoder
-from ibex.telemetry import outgoing_metadata
+from ibex.telemetry import outgoing, outgoing_metadata
 
 AUTH_SERVICE = "ibex.v1.Auth"
 CONTEXT_SERVICE = "ibex.v1.ContextAssembly"
@@ -141,17 +142,28 @@ class AuthClient:
 
 
 class ContextClient:
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, frames: FrameClient | None = None) -> None:
+        """With `frames` these are asked first, and the channel where nobody takes them."""
+        self._frames = frames
+        self._encode = encoder(AssembleContextRequest)
+        self._decode = decoder(AssembleContextResponse)
         self._assemble = channel.unary_unary(
             f"/{CONTEXT_SERVICE}/AssembleContext",
-            request_serializer=encoder(AssembleContextRequest),
-            response_deserializer=decoder(AssembleContextResponse),
+            request_serializer=self._encode,
+            response_deserializer=self._decode,
         )
 
     async def assemble(
         self, request: AssembleContextRequest, deadline: float
     ) -> AssembleContextResponse:
-        """`deadline` in seconds from now. Raises grpc.aio.AioRpcError, which the proxy names."""
+        """`deadline` in seconds from now. Raises CallFailedError or grpc.aio.AioRpcError, which
+        have the same codes."""
+        if self._frames is not None:
+            try:
+                message = self._encode(request)
+                return self._decode(await self._frames.call(outgoing(), message, deadline))
+            except NotConnectedError:
+                pass  # the assembler may be of an earlier version, or not take frames
         answer: AssembleContextResponse = await self._assemble(
             request, timeout=deadline, metadata=outgoing_metadata()
         )

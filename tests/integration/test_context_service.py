@@ -22,6 +22,7 @@ from ibex.memory.model import Category
 from ibex.memory.rendering import FRAME_CLOSE, FRAME_OPEN
 from ibex.rpc import AssembleContextRequest, AssembleContextResponse, ContextClient, Message
 from ibex.rpc.clients import open_channel
+from ibex.rpc.frames import CallFailedError, FrameClient
 from ibex.settings import Settings
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
@@ -42,11 +43,14 @@ OTHERS = (
 
 
 class Assembler:
-    """Asks the service of one agent."""
+    """Asks the service of one agent, with `frames` at that address first."""
 
-    def __init__(self, target: str, org_id: UUID, agent_id: UUID) -> None:
+    def __init__(
+        self, target: str, org_id: UUID, agent_id: UUID, *, frames: str | None = None
+    ) -> None:
         self._channel = open_channel(target)
-        self._client = ContextClient(self._channel)
+        self._frames = FrameClient(frames) if frames else None
+        self._client = ContextClient(self._channel, self._frames)
         self._ids = {"org_id": str(org_id), "agent_id": str(agent_id)}
 
     async def ask(self, *texts: str, **changes: Any) -> AssembleContextResponse:
@@ -61,6 +65,8 @@ class Assembler:
 
     async def close(self) -> None:
         await self._channel.close(None)
+        if self._frames is not None:
+            await self._frames.close()
 
 
 @pytest.fixture
@@ -150,6 +156,30 @@ async def test_the_same_request_makes_the_same_bytes(
 ) -> None:
     first, second = await assembler.ask(), await assembler.ask()
     assert first.insertions == second.insertions != []
+
+
+async def test_frames_and_grpc_give_the_same_and_refuse_the_same(
+    assembler_server: Settings,
+    assembler: Assembler,
+    memories: dict[str, UUID],
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    address = assembler_server.assembler_frames_target
+    assert address is not None
+    nobody = f"127.0.0.1:{free_port()}"
+    by_grpc = await assembler.ask()
+    for target, frames in ((nobody, address), (assembler_server.assembler_target, nobody)):
+        other = Assembler(target, org_id, agent_id, frames=frames)
+        answer = await other.ask()
+        assert answer.insertions == by_grpc.insertions != []
+        assert injected(answer)[0].memory_id == str(memories[HOST])
+        with pytest.raises((CallFailedError, grpc.aio.AioRpcError)) as refused:
+            await other.ask(org_id="nobody")
+        refusal: Any = refused.value
+        assert refusal.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert refusal.details() == "org_id is not a UUID."
+        await other.close()
 
 
 async def test_the_hot_list_is_rebuilt_when_redis_has_lost_it(
