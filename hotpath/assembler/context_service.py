@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 
 import grpc
 
+from hotpath.assembler.admission import Admission
 from hotpath.assembler.answers import answer_of
+from hotpath.assembler.counting import count_refusal, show_limit
 from hotpath.assembler.pinned import NOTHING, Before, Owner, SessionMemory
 from hotpath.assembler.statuses import Call, Handler, abort, required_id
-from ibex.errors import InvalidRequestError
+from ibex.errors import AssemblerUnavailableError, InvalidRequestError
 from ibex.ids import parse_id
 from ibex.memory import tokens
 from ibex.memory.model import Candidate, Found, Ranked, ScoredMemory
@@ -44,6 +46,8 @@ class ContextService:
         self._recall = recall
         self._sessions = sessions
         self._deadline = settings.retrieval_deadline_ms / 1000
+        self._admission = Admission(self._deadline)
+        show_limit(lambda: self._admission.limit)
         self._agent_budget = settings.memory_token_budget
         self._pinned_share = settings.pinned_memory_share
         self._later_limit = settings.later_memory_tokens
@@ -63,6 +67,19 @@ class ContextService:
         )
 
     async def assemble_context(self, request: AssembleContextRequest, context: Call) -> Assembled:
+        if not self._admission.enter():
+            count_refusal()
+            await abort(context, AssemblerUnavailableError("It makes as many contexts as it can."))
+        began, given_up = time.perf_counter(), False
+        try:
+            return await self._assemble(request, context)
+        except asyncio.CancelledError:
+            given_up = True
+            raise
+        finally:
+            self._admission.leave(None if given_up else time.perf_counter() - began)
+
+    async def _assemble(self, request: AssembleContextRequest, context: Call) -> Assembled:
         began = time.perf_counter()
         org_id = await required_id(context, "org_id", request.org_id)
         agent_id = await required_id(context, "agent_id", request.agent_id)
