@@ -100,8 +100,8 @@ async def _recall(options: argparse.Namespace, console: Console) -> int:
 @asynccontextmanager
 async def _without_index(settings: Settings) -> AsyncIterator[Way]:
     """A second assembler on the same data that searches in PostgreSQL only."""
-    port, metrics_port = free_ports(2)
-    ports = {"assembler_port": port, "assembler_metrics_port": metrics_port}
+    names = ("assembler_port", "assembler_metrics_port", "assembler_frames_port")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     own = settings.model_copy(update=ports)
     spec = next(spec for spec in processes(own) if spec.name == "assembler")
     env = {f"IBEX_{name.upper()}": str(value) for name, value in ports.items()}

@@ -24,13 +24,13 @@ from ibex.ids import new_id
 from ibex.memory.pinning import anchor_of
 from ibex.rpc import AssembleContextRequest, AssembleContextResponse, ContextClient
 from ibex.rpc import Message as Said
-from ibex.rpc.clients import open_channel
+from ibex.rpc.clients import BUSY, open_channel
 
 #: What the assembler tells of itself, and `search`: the search without its wait for the vector.
 PARTS: Final = (*("total", "directive", "hot", "cold", "search", "embed", "pinned", "assemble"),)
 MODEL: Final = "gpt-4o-mini"
 _LIMIT: Final = 5.0  # seconds; a call that takes longer is an error
-_PAUSE: Final = 0.1  # seconds after a call that failed
+_PAUSE: Final = 0.1  # seconds after a call that failed or was refused
 _SYSTEM: Final = "You are the assistant of a company's operations team. Answer in two sentences."
 _ANSWER: Final = (
     "It has been run that way since spring, and nothing is planned to change before the next "
@@ -77,6 +77,7 @@ class Outcome:
     later: Answers = field(default_factory=Answers)  # to the second and further ones
     sent: int = 0
     errors: Counter[str] = field(default_factory=Counter)  # by status
+    refused: int = 0  # because more were asked for than come in time
     seconds: float = 0.0
     cpu: float = 0.0  # seconds of this process
 
@@ -149,7 +150,10 @@ class Load:
         try:
             answer = await client.assemble(request, _LIMIT)
         except grpc.aio.AioRpcError as error:
-            outcome.errors[error.code().name.lower()] += 1
+            if error.code() is grpc.StatusCode.UNAVAILABLE and error.details() == BUSY:
+                outcome.refused += 1
+            else:
+                outcome.errors[error.code().name.lower()] += 1
             await asyncio.sleep(_PAUSE)
             return False
         milliseconds = (time.perf_counter() - began) * 1000

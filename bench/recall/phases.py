@@ -33,6 +33,7 @@ class Phase:
     answers: int  # of the kind
     rps: float  # of all
     errors: dict[str, int]
+    refused: int  # of all, because more were asked for than come in time
     client_ms: Times  # of the answers of the kind, as everything below
     parts_ms: dict[str, Times]  # by part, as the assembler says
     degraded: dict[str, int]  # by part that did not arrive
@@ -70,6 +71,7 @@ def phase_of(
         answers=len(answers["total"]),
         rps=round(arrived / outcome["seconds"], 1),
         errors=outcome["errors"],
+        refused=outcome["refused"],
         client_ms=percentiles(answers["total"]),
         parts_ms={part: percentiles(times) for part, times in answers["parts"].items() if times},
         degraded=answers["degraded"],

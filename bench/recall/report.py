@@ -29,6 +29,7 @@ class Line:
     requests: int
     answers: int
     errors: dict[str, int]
+    refused: int
     degraded: dict[str, int]
     incomplete: int
     late: int
@@ -62,6 +63,7 @@ def _line(cell: Cell, own: Sequence[Phase]) -> Line:
         requests=requests,
         answers=sum(one.answers for one in own),
         errors=total(one.errors for one in own),
+        refused=sum(one.refused for one in own),
         degraded=total(one.degraded for one in own),
         incomplete=sum(one.incomplete for one in own),
         late=sum(one.late for one in own),
@@ -118,6 +120,7 @@ def figures(lines: Sequence[Line]) -> dict[str, float | int | None]:
         "cpu_ms_per_request_50": _cpu(busy) if busy else None,
         "incomplete_share_50": _incomplete(busy),
         "late_share_50": busy.share(busy.late) if busy else None,
+        "refused_share_50": round(busy.refused / max(1, busy.requests), 4) if busy else None,
         "errors": sum(sum(line.errors.values()) for line in lines),
     }
 
@@ -164,7 +167,7 @@ def _table(title: str, names: Sequence[str], caption: str = "") -> Table:
 def _latency(lines: Sequence[Line]) -> Table:
     table = _table(
         "AssembleContext as the client sees it",
-        ("requests/s", "ms p50 / p95 / p99", "late", "something missing", "errors"),
+        ("answers/s", "ms p50 / p95 / p99", "late", "something missing", "refused", "errors"),
         "medians over the rounds; late: the proxy would not have waited; later: 2nd to 5th request",
     )
     for line in lines:
@@ -175,6 +178,7 @@ def _latency(lines: Sequence[Line]) -> Table:
             shown(line.client_ms),
             f"{line.share(line.late):.1%}",
             ", ".join(missing) or "none",
+            f"{line.refused / max(1, line.requests):.1%}",
             ", ".join(f"{name} {count}" for name, count in line.errors.items()) or "none",
         )
     return table

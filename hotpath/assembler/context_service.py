@@ -27,7 +27,7 @@ from ibex.memory.recall import Recall, Recalled, Said, question_of
 from ibex.memory.scoring import rank
 from ibex.memory.tokens import Costs
 from ibex.rpc import AssembleContextRequest, AssembleContextResponse, Timings
-from ibex.rpc.clients import CONTEXT_SERVICE
+from ibex.rpc.clients import BUSY, CONTEXT_SERVICE
 from ibex.rpc.wire import decoder, encoder
 from ibex.settings import Settings
 
@@ -69,7 +69,7 @@ class ContextService:
     async def assemble_context(self, request: AssembleContextRequest, context: Call) -> Assembled:
         if not self._admission.enter():
             count_refusal()
-            await abort(context, AssemblerUnavailableError("It makes as many contexts as it can."))
+            await abort(context, AssemblerUnavailableError(BUSY))
         began, given_up = time.perf_counter(), False
         try:
             return await self._assemble(request, context)

@@ -30,6 +30,8 @@ from ibex.telemetry import outgoing, outgoing_metadata
 
 AUTH_SERVICE = "ibex.v1.Auth"
 CONTEXT_SERVICE = "ibex.v1.ContextAssembly"
+#: The details of UNAVAILABLE when the assembler makes as many contexts as come in time.
+BUSY = "As many contexts are made as come in time."
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", 64 * 2**20),

@@ -16,7 +16,7 @@ from bench.recall.phases import Cell, Kind, Phase, phase_of
 from bench.recall.report import checked, figures, summarize
 from bench.stack import free_ports
 from ibex.rpc import AssembleContextRequest, AssembleContextResponse, Timings
-from ibex.rpc.clients import CONTEXT_SERVICE
+from ibex.rpc.clients import BUSY, CONTEXT_SERVICE
 
 ASKED: list[AssembleContextRequest] = []
 
@@ -27,6 +27,8 @@ async def assemble(
     ASKED.append(request)
     if len(ASKED) == 3:
         await context.abort(grpc.StatusCode.UNAVAILABLE, "gone for a moment")
+    if len(ASKED) == 4:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, BUSY)
     return AssembleContextResponse(
         memories=1 if request.session_turns else 0,
         degraded=["hot"] if request.session_turns else [],
@@ -83,9 +85,9 @@ async def test_a_session_goes_on_with_what_was_said() -> None:
     assert all(anchors)
     # The first requests of sessions are kept apart from the later ones, errors from both.
     assert outcome.sent == len(requests)
-    assert outcome.errors == {"unavailable": 1}
+    assert (outcome.errors, outcome.refused) == ({"unavailable": 1}, 1)
     first = [one for one in requests if one.session_turns == 0]
-    assert len(outcome.first.total) == outcome.first.empty == len(first)
+    assert len(outcome.first.total) == outcome.first.empty == len(first) - 1
     assert len(outcome.later.total) == outcome.sent - len(first) - 1
     assert outcome.later.degraded == {"hot": outcome.later.incomplete}
     assert outcome.later.incomplete == len(outcome.later.total)
@@ -96,7 +98,7 @@ async def test_what_the_generator_writes_makes_a_phase() -> None:
     written = orjson.loads(orjson.dumps(plain(outcome)))
     phase = phase_of(Cell(INDEX, 10, 4, "first"), 0, written, {"assembler": 1.0}, {})
     assert phase.requests == outcome.sent
-    assert phase.answers == outcome.sent - 1
+    assert (phase.answers, phase.refused) == (outcome.sent - 2, 1)
     assert phase.parts_ms["search"]["p50"] == 3.0
     assert "pinned" not in phase.parts_ms  # nothing of it arrived
     assert phase_of(Cell(INDEX, 10, 4, "later"), 0, written, {}, {}).client_ms == {}
@@ -132,6 +134,7 @@ def phase(
         answers=100,
         rps=100.0 + number,
         errors={"unavailable": 1} if number == 2 else {},
+        refused=6,
         client_ms=dict.fromkeys(NAMES, p95),
         parts_ms={"search": dict.fromkeys(NAMES, search), "total": dict.fromkeys(NAMES, p95 - 1)},
         degraded={"cold": incomplete} if incomplete else {},
@@ -163,6 +166,7 @@ def test_figures_are_medians_over_the_rounds() -> None:
     assert found["search_p95_ms_10k"] == found["search_p95_ms_1k"] == 3.0
     assert found["sql_search_p95_ms"] == 30.0
     assert found["late_share_50"] == 0.03
+    assert found["refused_share_50"] == 0.05
     assert found["incomplete_share_50"] == 0.01
     assert found["cpu_ms_per_request_50"] == 7.0  # of the servers; the generator is not one
     assert found["sql_assembly_p95_ms_50"] is None  # it was not asked that
