@@ -1,7 +1,10 @@
 """What a service asks of the system and of Python when it starts."""
 
+import contextlib
 import gc
+import os
 import resource
+from pathlib import Path
 from typing import Final
 
 
@@ -15,6 +18,18 @@ def allow_many_connections() -> None:
 # New objects until the young ones are gone through; Python's own 700 are those of two requests, and
 # hardly anything of a request is garbage that only a collection finds.
 _YOUNG: Final = 20_000
+_NICENESS: Final = 10
+
+
+def give_way() -> None:
+    """Let the processes that somebody waits for go first: this one works for later.
+
+    Linux shares processor time between sessions before it does inside one, and each of our
+    processes has a session of its own, so its niceness is said for both.
+    """
+    os.nice(_NICENESS)
+    with contextlib.suppress(OSError):  # where sessions are not told apart
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
 
 
 def settle_memory() -> None:

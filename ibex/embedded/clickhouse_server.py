@@ -32,6 +32,7 @@ from ibex.embedded.clickhouse_protocol import (
 from ibex.errors import ConfigurationError, IbexError
 from ibex.ids import new_id
 from ibex.logs import configure_logging
+from ibex.resources import give_way
 from ibex.settings import Settings, load_settings
 
 USER = "ibex"
@@ -197,6 +198,7 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
+        give_way()
         serve(settings)
     except IbexError as error:
         print(f"ibex: {error.message} {error.advice}", file=sys.stderr)
