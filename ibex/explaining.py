@@ -14,7 +14,7 @@ import numpy as np
 from ibex.errors import NotFoundError
 from ibex.memory.model import Candidate, Category
 from ibex.memory.rendering import render, render_later
-from ibex.stores.injections import InjectionReader, SaidVersion, StoredInjection
+from ibex.stores.injections import InjectionReader, SaidVersion, StoredInjection, named_parts
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _memory(
         reason=one.get("reason", ""),
         category=one.get("category", version.category if version else ""),
         score=one.get("score"),
-        parts=one.get("parts", {}),
+        parts=named_parts(one.get("parts")),
         tokens=one.get("tokens"),
         origin=one.get("origin", ""),
         insertion=one.get("insertion"),

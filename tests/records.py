@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from ibex.rpc import AssembleContextResponse
+from ibex.stores.injections import named_parts
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,6 @@ class Named:
     memory_id: str
     version: int
     reason: str = ""  # of a dropped one
-    digest: str = ""
     category: str = ""
     score: float = 0.0
     parts: Mapping[str, float] | None = None
@@ -27,14 +27,18 @@ class Named:
 
 def injected(answer: AssembleContextResponse) -> list[Named]:
     assert answer.record is not None
-    found = [Named(**one) for one in _array(answer.record.memories)]
+    found = [_named(one) for one in _array(answer.record.memories)]
     assert len(found) == answer.memories
     return found
 
 
 def dropped(answer: AssembleContextResponse) -> list[Named]:
     assert answer.record is not None
-    return [Named(**one) for one in _array(answer.record.dropped)]
+    return [_named(one) for one in _array(answer.record.dropped)]
+
+
+def _named(one: dict[str, Any]) -> Named:
+    return Named(**(one | {"parts": named_parts(one.get("parts"))}))
 
 
 def _array(content: bytes) -> list[dict[str, Any]]:

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from api.schemas.base import Output
 from ibex.memory.model import Category
+from ibex.stores.injections import named_parts
 from ibex.stores.management import InjectionRecord, MemoryText
+
+Parts = Annotated[dict[str, float], BeforeValidator(named_parts)]
 
 
 class InjectedMemory(Output):
@@ -17,7 +20,7 @@ class InjectedMemory(Output):
     version: int
     category: Category
     score: float
-    parts: dict[str, float] = Field(description="Of the composite score, each in [0, 1].")
+    parts: Parts = Field(description="Of the composite score, each in [0, 1].")
     tokens: int
     origin: str = Field(
         description="hot | cold | both | pinned: known from an earlier request of the session only"
@@ -42,7 +45,7 @@ class DroppedMemory(Output):
     )
     category: Category | None = Field(None, description="Null, as what follows: it was gone.")
     score: float | None = None
-    parts: dict[str, float] | None = None
+    parts: Parts | None = None
     tokens: int | None = None
     origin: str | None = None
 

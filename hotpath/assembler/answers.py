@@ -59,10 +59,9 @@ def _injected(memory: ScoredMemory, insertion: int) -> dict[str, Any]:
     return {
         "memory_id": str(candidate.id),
         "version": candidate.version,
-        "digest": candidate.digest.hex(),
         "category": candidate.category,
         "score": memory.score,
-        "parts": memory.parts._asdict(),
+        "parts": tuple(memory.parts),
         "tokens": memory.tokens,
         "origin": memory.origin,
         "insertion": insertion,
@@ -87,7 +86,7 @@ def _dropped(dropped: Dropped) -> dict[str, Any]:
         **said,
         "category": memory.candidate.category,
         "score": memory.score,
-        "parts": memory.parts._asdict(),
+        "parts": tuple(memory.parts),
         "tokens": memory.tokens,
         "origin": memory.origin,
     }

@@ -164,11 +164,15 @@ class ContextService:
         fixed = costs.text(briefing.directive) if briefing and briefing.directive else 0
         return Terms(
             budget=budget,
-            room=tokens.room(
-                model,
-                history + fixed,
-                request.max_answer_tokens or self._answer_reserve,
-                self._windows,
+            # What is sent to a fallback is the same, and must fit there too.
+            room=min(
+                tokens.room(
+                    one,
+                    history + fixed,
+                    request.max_answer_tokens or self._answer_reserve,
+                    self._windows,
+                )
+                for one in (model, *request.fallback_models)
             ),
             first_limit=budget if whole else int(budget * self._pinned_share),
             later_limit=self._later_limit,

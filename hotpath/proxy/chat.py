@@ -81,10 +81,10 @@ class ChatCompletions:
         asked = _Asked(caller, chat, model, found)
         keeper: TurnKeeper | None = None
         try:
-            with exchange.measure("context"):
-                context = await self._assemble(exchange, asked)
-            _tell(exchange, context)
             plan = plan_of(caller.agent, model, caller.wishes.provider_key)
+            with exchange.measure("context"):
+                context = await self._assemble(exchange, asked, plan)
+            _tell(exchange, context)
             call = Call("POST", _PATH, exchange.headers, _body(asked, context), exchange.tried)
             exchange.calling("chat")
             keeper = self._keeper(exchange, asked, context)
@@ -93,7 +93,7 @@ class ChatCompletions:
             if keeper is None or keeper.kept_nothing:
                 self._sessions.ended(found)
 
-    async def _assemble(self, exchange: Exchange, asked: _Asked) -> Context:
+    async def _assemble(self, exchange: Exchange, asked: _Asked, plan: Plan) -> Context:
         switch = asked.caller.wishes.memory
         question = ContextQuestion(
             request_id=exchange.request_id,
@@ -105,6 +105,7 @@ class ChatCompletions:
             messages=asked.chat.messages,
             max_answer_tokens=asked.chat.max_answer_tokens,
             session_turns=asked.session.turn_count,
+            fallback_models=[one.model for one in plan.targets[1:] if one.model],
         )
         ask = self._context.assemble if switch.reads else self._context.disabled
         if switch.writes:

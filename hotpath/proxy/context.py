@@ -43,6 +43,7 @@ class ContextQuestion:
     messages: Sequence[Message]
     max_answer_tokens: int  # 0: the client did not say
     session_turns: int = 0  # recorded before this request
+    fallback_models: Sequence[str] = ()  # that may have to answer instead
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def _request(question: ContextQuestion) -> AssembleContextRequest:
         ],
         max_answer_tokens=question.max_answer_tokens,
         session_turns=question.session_turns,
+        fallback_models=list(question.fallback_models),
     )
 
 

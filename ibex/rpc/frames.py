@@ -14,13 +14,16 @@ whoever has no address for it uses gRPC.
 
 import asyncio
 import contextlib
+import logging
 import struct
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, cast
 
 import grpc
 import orjson
 
+_LOG = logging.getLogger("ibex.frames")
 _MAGIC: Final = b"IBEX/1\n"
 _HEADER: Final = struct.Struct("!IIB")
 _META: Final = struct.Struct("!H")
@@ -144,9 +147,11 @@ class _Caller(_Peer):
             answer = await self._answer(metadata, message)
         except CallFailedError as error:
             self._refuse(number, error.code(), error.details())
-        except Exception:
+        except Exception as error:  # noqa: BLE001  the caller gets an answer whatever went wrong
+            # Its text may hold content; where it came from does not.
+            *_, place = traceback.extract_tb(error.__traceback__)
+            _LOG.error("a call: %s at %s:%s", type(error).__name__, place.name, place.lineno)
             self._refuse(number, grpc.StatusCode.INTERNAL, "The call failed.")
-            raise  # the task's owner, the loop, says where
         else:
             if not self.transport.is_closing():
                 self.write(number, _ANSWER, answer)

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from ibex.errors import CacheUnavailableError
 from ibex.ids import new_id
 from ibex.lru import TimedLru
+from ibex.memory.model import ScoreParts
 from ibex.memory.pinning import Decision, Log, Pinned
 from ibex.stores import keys
 from ibex.stores.postgres import Connection, Database
@@ -65,6 +66,16 @@ class Injection:
     dropped: bytes = field(default=EMPTY, repr=False)
     decisions: bytes = field(default=EMPTY, repr=False)
     degraded: Sequence[str] = ()
+
+
+def named_parts(recorded: Mapping[str, float] | Sequence[float] | None) -> dict[str, float]:
+    """The parts of a score by name; they are recorded in the order of `ScoreParts`, and were by
+    name in earlier records."""
+    if not recorded:
+        return {}
+    if isinstance(recorded, Mapping):
+        return dict(recorded)
+    return dict(zip(ScoreParts._fields, recorded, strict=True))
 
 
 async def add_injection(

@@ -242,6 +242,10 @@ async def test_the_budget_is_the_agent_s_and_never_more_than_is_left(
     assert (await assembler.ask(model="gpt-4", max_answer_tokens=8_191)).insertions == []
     long = await assembler.ask("history " * 8_000, QUESTION, model="gpt-4")
     assert long.insertions == []
+    # A fallback would be sent the same, so it must fit there too.
+    assert (await assembler.ask("history " * 8_000, QUESTION)).memories > 0
+    fallen = await assembler.ask("history " * 8_000, QUESTION, fallback_models=["gpt-4", "gpt-4o"])
+    assert fallen.insertions == []
 
 
 async def test_without_the_embedder_directive_hot_and_words_still_come(

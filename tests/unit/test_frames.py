@@ -33,6 +33,8 @@ class Service:
         except asyncio.CancelledError:
             self.cancelled.append(message)
             raise
+        if message == b"break":
+            raise ValueError("secret words")
         if message == b"refuse":
             raise CallFailedError(grpc.StatusCode.NOT_FOUND, "Nobody of that name.")
         return message[::-1]
@@ -98,6 +100,18 @@ async def test_a_refusal_keeps_its_code_and_the_connection(client: FrameClient) 
         await client.call({}, b"refuse", LIMIT)
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
     assert refused.value.details() == "Nobody of that name."
+    assert await client.call({}, b"ab", LIMIT) == b"ba"
+
+
+@pytest.mark.usefixtures("server")
+async def test_a_call_that_breaks_is_answered_and_logged_without_its_words(
+    client: FrameClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(CallFailedError) as broken:
+        await client.call({}, b"break", LIMIT)
+    assert broken.value.code() is grpc.StatusCode.INTERNAL
+    assert "ValueError at __call__" in caplog.text
+    assert "secret" not in caplog.text
     assert await client.call({}, b"ab", LIMIT) == b"ba"
 
 

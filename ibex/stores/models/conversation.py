@@ -131,7 +131,7 @@ class ContextInjection(Base):
     request_id: Mapped[str]
     agent_id: Mapped[UUID] = mapped_column(Uuid)
     session_id: Mapped[UUID] = mapped_column(Uuid)
-    # [{memory_id, version, digest, category, score, parts: {…}, tokens, origin, insertion}]
+    # [{memory_id, version, category, score, parts: […], tokens, origin, insertion}]
     memories: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     directive_version: Mapped[int | None]
     position: Mapped[int]  # of the first insertion

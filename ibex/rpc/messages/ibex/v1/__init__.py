@@ -69,6 +69,11 @@ class AssembleContextRequest(betterproto2.Message):
     recorded in the session before this request
     """
 
+    fallback_models: "list[str]" = betterproto2.field(10, betterproto2.TYPE_STRING, repeated=True)
+    """
+    that may have to answer instead, with the same messages
+    """
+
 
 default_message_pool.register_message("ibex.v1", "AssembleContextRequest", AssembleContextRequest)
 
@@ -132,8 +137,9 @@ class InjectionRecord(betterproto2.Message):
 
     memories: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
     """
-    {memory_id, version, digest, category, score, parts, tokens, origin, insertion}; origin: hot |
-    cold | both | pinned (known from an earlier request only); insertion: its number, from 0.
+    {memory_id, version, category, score, parts, tokens, origin, insertion}; parts: [relevance,
+    recency, usefulness, confidence, access frequency]; origin: hot | cold | both | pinned (known
+    from an earlier request only); insertion: its number, from 0.
     """
 
     insertions: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
