@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from ibex.errors import ConfigurationError, EmbedderUnavailableError, InvalidRequestError
+from ibex.errors import EmbedderUnavailableError, InvalidRequestError
 from ibex.http1.pool import Origin, Pool, tls_context
 from ibex.http1.wire import SilenceError, UnreachedError, WireError
 
@@ -28,17 +28,10 @@ class EmbedderClient:
     """One pool of connections; safe to share between tasks of one loop."""
 
     def __init__(self, base_url: str, *, timeout: float) -> None:
-        """`timeout` in seconds for each request of at most 512 texts.
-
-        Raises ConfigurationError for what is no address of a service.
-        """
+        """`timeout` in seconds for each request of at most 512 texts."""
         parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(
-                "The embedding service's address is none.", hint="Set IBEX_EMBEDDER_URL to http://…"
-            )
         tls = tls_context() if parts.scheme == "https" else None
-        origin = Origin(parts.hostname, parts.port or (443 if tls else 80), tls)
+        origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls)
         self._path = f"{parts.path.rstrip('/')}/embed"
         self._timeout = timeout
         self._pool = Pool(origin, connect_timeout=timeout, idle_timeout=timeout)

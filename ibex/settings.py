@@ -6,6 +6,7 @@ wheel: `IBEX_REDIS_URL=redis://…` and `ibex up` uses that server.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -195,6 +196,13 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return url.rstrip("/") if url else None
+
+    @field_validator("assembler_address", "assembler_frames_address")
+    @classmethod
+    def _host_and_port(cls, address: str | None) -> str | None:
+        if address is None or re.fullmatch(r"(?:[^\s:/]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}", address):
+            return address
+        raise ValueError("must be host:port")
 
     @field_validator("provider_base_url")
     @classmethod

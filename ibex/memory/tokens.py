@@ -86,17 +86,6 @@ def context_window(model: str, windows: Mapping[str, int] = CONTEXT_WINDOWS) -> 
     return windows[max(known, key=len)] if known else DEFAULT_CONTEXT_WINDOW
 
 
-def memory_budget(
-    model: str,
-    history_tokens: int,
-    answer_tokens: int,
-    agent_budget: int,
-    windows: Mapping[str, int] = CONTEXT_WINDOWS,
-) -> int:
-    """Tokens for memories: the agent's budget, but never more than history and answer leave."""
-    return min(max(0, agent_budget), room(model, history_tokens, answer_tokens, windows))
-
-
 def room(
     model: str,
     history_tokens: int,

@@ -15,8 +15,10 @@ whoever has no address for it uses gRPC.
 import asyncio
 import contextlib
 import logging
+import socket
 import struct
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, cast
 
@@ -30,7 +32,10 @@ _META: Final = struct.Struct("!H")
 _LENGTH_BYTES: Final = 4
 _CALL, _ANSWER, _FAILED, _CANCEL = 1, 2, 3, 4
 MOST_BYTES: Final = 64 * 2**20  # of a message
+#: Bytes that a server does not take, as one that stands still does, before calls fail at once.
+MOST_UNSENT: Final = 8 * 2**20
 _AGAIN: Final = 0.2  # seconds after a connection that could not be made
+_UNHEARD: Final = 5_000  # milliseconds until a machine that does not even acknowledge is given up
 _STATUSES: Final = {status.value[0]: status for status in grpc.StatusCode}
 
 #: Metadata and message of a call to the message of its answer; raises CallFailedError.
@@ -59,7 +64,7 @@ class NotConnectedError(CallFailedError):
         super().__init__(grpc.StatusCode.UNAVAILABLE, "There is no connection.")
 
 
-class _Peer(asyncio.Protocol):
+class _Peer(asyncio.Protocol, ABC):
     """Cuts what arrives into frames."""
 
     transport: asyncio.Transport
@@ -102,8 +107,9 @@ class _Peer(asyncio.Protocol):
         length = 5 + sum(map(len, parts))
         self.transport.write(b"".join((_HEADER.pack(length, number, kind), *parts)))
 
+    @abstractmethod
     def arrived(self, number: int, kind: int, payload: bytes) -> None:
-        raise NotImplementedError
+        """A whole frame."""
 
 
 class _Caller(_Peer):
@@ -210,6 +216,8 @@ class _Called(_Peer):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        own = self.transport.get_extra_info("socket")
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNHEARD)
         self.transport.write(_MAGIC)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -231,6 +239,8 @@ class _Called(_Peer):
             future.set_exception(CallFailedError(code, payload[1:].decode(errors="replace")))
 
     async def call(self, metadata: Mapping[str, str], message: bytes) -> bytes:
+        if self.transport.get_write_buffer_size() > MOST_UNSENT:
+            raise CallFailedError(grpc.StatusCode.UNAVAILABLE, "What was sent is not taken.")
         self._number = number = self._number % 0xFFFFFFFF + 1
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.waiting[number] = future

@@ -4,12 +4,15 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 import grpc
 import pytest
+from pydantic import ValidationError
 
 from ibex.rpc import frames
 from ibex.rpc.frames import CallFailedError, FrameClient, FrameServer, NotConnectedError
+from ibex.settings import Settings
 from tests.conftest import free_port
 
 LIMIT = 10.0
@@ -191,6 +194,39 @@ async def test_one_who_takes_calls_and_says_nothing_is_waited_for_until_the_dead
             await client.call({}, b"ab", 0.05)
         assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await client.close()
+
+
+async def test_what_a_server_does_not_take_is_bounded(
+    client: FrameClient, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was stopped: its system still acknowledges, nobody reads."""
+    monkeypatch.setattr(frames, "MOST_UNSENT", 2**20)
+
+    def stopped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        writers.append(writer)
+
+    writers: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_server(stopped, "127.0.0.1", port):
+        codes = []
+        for _ in range(40):
+            with pytest.raises(CallFailedError) as failed:
+                await client.call({}, b"x" * 2**20, 0.02)
+            codes.append(failed.value.code())
+        assert codes[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert codes[-1] is grpc.StatusCode.UNAVAILABLE
+        await client.close()
+        for writer in writers:
+            writer.transport.abort()
+
+
+@pytest.mark.parametrize("name", ["assembler_address", "assembler_frames_address"])
+def test_what_is_no_address_is_refused_by_the_settings(name: str) -> None:
+    for address in ("", "assembler", "assembler:", ":50053", "a:b", "http://a:1", "a:1/", "a b:1"):
+        with pytest.raises(ValidationError, match="must be host:port"):
+            Settings.model_validate({name: address})
+    for address in ("assembler:50053", "127.0.0.1:1", "[::1]:50053", "a-b.example.com:443"):
+        assert getattr(Settings.model_validate({name: address}), name) == address
 
 
 def frame(number: int, kind: int, payload: bytes = b"", *, length: int | None = None) -> bytes:

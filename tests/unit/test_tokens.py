@@ -99,16 +99,16 @@ def test_a_context_window_is_the_longest_prefix_s() -> None:
 
 
 def test_the_budget_is_what_history_and_answer_leave() -> None:
-    assert tokens.memory_budget("gpt-4o", 1_000, 4_096, 2_000) == 2_000
-    assert tokens.memory_budget("gpt-4", 3_000, 4_096, 2_000) == 1_096
-    assert tokens.memory_budget("gpt-4", 9_000, 4_096, 2_000) == 0
+    assert min(2_000, tokens.room("gpt-4o", 1_000, 4_096)) == 2_000
+    assert min(2_000, tokens.room("gpt-4", 3_000, 4_096)) == 1_096
+    assert min(2_000, tokens.room("gpt-4", 9_000, 4_096)) == 0
 
 
 @given(*[st.integers(0, 2_000_000)] * 3, st.sampled_from(["gpt-4", "gpt-4o", "gpt-4.1", "x"]))
 def test_the_budget_is_never_negative_nor_more_than_is_left(
     history: int, answer: int, agent_budget: int, model: str
 ) -> None:
-    budget = tokens.memory_budget(model, history, answer, agent_budget)
+    budget = min(agent_budget, tokens.room(model, history, answer))
     assert 0 <= budget <= agent_budget
     assert budget == 0 or budget + history + answer <= tokens.context_window(model)
 
