@@ -59,7 +59,7 @@ async def seed(
             agent = SeededAgent(org_id, agent_id, count, token.text)
             await _store(database, agent, facts, embeddings, settings, console)
             await _count(settings)
-            await HotCache(client, database).refresh(org_id, agent_id)
+            await HotCache(client, database, settings.embedding_model).refresh(org_id, agent_id)
             agents.append(agent)
     finally:
         await client.aclose()

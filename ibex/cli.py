@@ -1,5 +1,5 @@
 """`ibex`: the stack, the demo, the import. What manages tenants is in
-ibex/cli_admin.py, cli_agents.py and cli_limits.py."""
+ibex/cli_admin.py, cli_agents.py and cli_limits.py; embedding models in cli_embeddings.py."""
 
 import asyncio
 import sys
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ibex.cli_admin import directive_app, org_app, token_app
 from ibex.cli_agents import agent_app
+from ibex.cli_embeddings import embeddings_app
 from ibex.cli_explain import explain
 from ibex.cli_limits import agent_limits, org_limits, token_limits
 from ibex.errors import IbexError
@@ -38,6 +39,7 @@ app.add_typer(org_app, name="org")
 app.add_typer(agent_app, name="agent")
 app.add_typer(token_app, name="token")
 app.add_typer(directive_app, name="directive")
+app.add_typer(embeddings_app, name="embeddings")
 app.command()(explain)
 org_app.command("limits")(org_limits)
 agent_app.command("limits")(agent_limits)

@@ -19,6 +19,7 @@ from ibex.policy import DEFAULT_PROVIDER
 from ibex.providers import ProviderName, ProviderSettings, plain_base_url
 
 SECRETS_FILE = "secrets.env"
+DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"  # comes with IBEX
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Rate = Annotated[int, Field(ge=0, le=10**12)]
@@ -162,7 +163,10 @@ class Settings(BaseSettings):
     )
 
     # --- pipeline ---
-    embedding_model: str = Field("all-MiniLM-L6-v2", description="Model of the embedder.")
+    embedding_model: str = Field(
+        DEFAULT_EMBEDDING_MODEL,
+        description="Model that is served: the embedder's, and the one whose vectors are searched.",
+    )
     embedding_models: dict[str, Path] = Field(
         {}, description='More models of 384 dimensions, JSON: {"my-model": "/its/folder"}.'
     )

@@ -9,6 +9,7 @@ from assets import completed_sessions, hot_memories, memories, session_archive, 
 from ibex.settings import Settings, load_settings
 from orchestration.housekeeping import hourly, housekeeping
 from orchestration.jobs import learn
+from orchestration.reembedding import reembed
 from orchestration.resources import run_memory, stores_resource
 from orchestration.sensors import session_sensor
 
@@ -18,7 +19,7 @@ def definitions(settings: Settings) -> Definitions:
         assets=load_assets_from_modules(
             [completed_sessions, session_facts, memories, hot_memories, session_archive]
         ),
-        jobs=[learn, housekeeping],
+        jobs=[learn, housekeeping, reembed],
         schedules=[hourly],
         sensors=[session_sensor(settings)],
         resources={"stores": stores_resource(settings), "io_manager": run_memory()},

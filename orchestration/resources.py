@@ -73,7 +73,7 @@ async def _open(
         database=database,
         jobs=jobs,
         sessions=SessionStore(database),
-        hot=HotCache(cache, database),
+        hot=HotCache(cache, database, settings.embedding_model),
         embedder=embedder,
         archive=SessionArchive(database, objects, settings),
         wait=loop.wait,

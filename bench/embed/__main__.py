@@ -26,9 +26,10 @@ from bench.environment import environment
 from bench.figures import RESULTS, write
 from bench.processes import Running
 from hotpath.embedder.loading import LoadedModel, load_model
-from hotpath.embedder.model import Vectors, chosen_model
+from hotpath.embedder.model import Vectors
 from hotpath.embedder.precision import likeness
 from ibex.embedding import DIMENSIONS, EmbedderClient
+from ibex.embedding_models import chosen_model
 from ibex.settings import Settings
 
 _BATCH: Final = 32

@@ -53,7 +53,7 @@ async def check(
     """By the index, as the assembler loads it, and by PostgreSQL. Raises TimeoutError when the
     index is not loaded in five minutes."""
     database = await Database.connect(settings.app_dsn, name="bench", command_timeout=60)
-    indexes = IndexCache(database, max_bytes=_INDEX_BYTES)
+    indexes = IndexCache(database, settings.embedding_model, max_bytes=_INDEX_BYTES)
     try:
         async with database.tenant(agent.org_id) as connection:
             rows = await connection.fetch(_EVERY, agent.org_id, agent.id)
@@ -63,7 +63,8 @@ async def check(
             index = await _loaded(indexes, agent)
         with threadpool_limits(1, "blas"):  # as in the assembler
             by_index = await _ask(index, agent, questions, vectors, nearest)
-        by_sql = await _ask(MemoryReader(database), agent, questions, vectors, nearest)
+        reader = MemoryReader(database, settings.embedding_model)
+        by_sql = await _ask(reader, agent, questions, vectors, nearest)
     finally:
         await indexes.close()
         await database.close()

@@ -61,24 +61,24 @@ async def running(settings: Settings) -> AsyncIterator[None]:
             settings.app_dsn, name="assembler", min_size=0, max_size=16
         )
         stack.push_async_callback(database.close)
-        deadline = settings.retrieval_deadline_ms / 1000
+        deadline, model = settings.retrieval_deadline_ms / 1000, settings.embedding_model
         cache = _open_cache(settings.redis_dsn, deadline * _REDIS_SHARE)
         stack.push_async_callback(cache.aclose)
         embedder = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT)
         stack.push_async_callback(embedder.close)
-        indexes = IndexCache(database, max_bytes=settings.index_max_bytes)
+        indexes = IndexCache(database, model, max_bytes=settings.index_max_bytes)
         stack.push_async_callback(indexes.close)
         recall = Recall(
             DirectiveCache(cache, database),
-            HotCache(cache, database),
-            MemoryReader(database),
+            HotCache(cache, database, model),
+            MemoryReader(database, model),
             embedder,
             indexes=indexes,
             deadline=deadline,
         )
         stack.push_async_callback(recall.close)
         sessions = SessionMemory(
-            InjectionLog(cache, database), MemoryReader(database), deadline=deadline
+            InjectionLog(cache, database), MemoryReader(database, model), deadline=deadline
         )
         stack.push_async_callback(sessions.close)
         await asyncio.to_thread(tokens.load_encodings)

@@ -1,7 +1,7 @@
 """`python -m hotpath.embedder`: the embedding service on IBEX_EMBEDDER_PORT."""
 
-from hotpath.embedder.model import chosen_model
 from hotpath.embedder.service import EmbedderService
+from ibex.embedding_models import chosen_model
 from ibex.serving import http_server, run_process
 from ibex.settings import Settings
 

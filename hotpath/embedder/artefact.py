@@ -20,8 +20,9 @@ from typing import Final
 import orjson
 
 from hotpath.embedder import sample
-from hotpath.embedder.model import ModelFolder, Vectors
+from hotpath.embedder.model import Vectors
 from hotpath.embedder.precision import PRECISIONS, Precision
+from ibex.embedding_models import ModelFolder
 from ibex.errors import EmbedderUnavailableError
 
 REFUSED_STATUS: Final = 3  # with which `hotpath.embedder.export` ends when it is refused

@@ -21,9 +21,10 @@ from hotpath.embedder.artefact import (
     weights_digest,
 )
 from hotpath.embedder.bert_graph import BertShape, build_graph
-from hotpath.embedder.model import ModelFolder, Vectors, chosen_model, one_by_one
+from hotpath.embedder.model import Vectors, one_by_one
 from hotpath.embedder.onnx_model import OnnxModel
 from hotpath.embedder.precision import PRECISIONS, likeness, near_enough
+from ibex.embedding_models import ModelFolder, chosen_model
 from ibex.serving import run_process
 from ibex.settings import Settings
 

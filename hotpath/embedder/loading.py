@@ -19,10 +19,11 @@ from hotpath.embedder.artefact import (
     artefact_key,
     weights_digest,
 )
-from hotpath.embedder.model import MAX_THREADS, Encode, ModelFolder, chosen_model, one_by_one
+from hotpath.embedder.model import MAX_THREADS, Encode, one_by_one
 from hotpath.embedder.onnx_model import OnnxModel
 from hotpath.embedder.precision import likeness, near_enough
 from hotpath.embedder.torch_model import TorchModel, gpu_present
+from ibex.embedding_models import ModelFolder, chosen_model
 from ibex.settings import Settings
 
 _COMMAND: Final = (sys.executable, "-m", "hotpath.embedder.export")

@@ -18,6 +18,9 @@ from ibex.memory.lines import line_of
 DIGEST_BYTES: Final = 8
 
 Vector = npt.NDArray[np.float32]  # shape (384,), unit length
+#: Of a memory without one of the model that is served: it has nothing in common with any other.
+NO_VECTOR: Final[Vector] = np.zeros(384, np.float32)
+NO_VECTOR.flags.writeable = False
 
 
 class Category(StrEnum):

@@ -1,8 +1,9 @@
 """The hot lists: the memories that matter most before any question is asked.
 
 One list of an agent's own memories and one a user, so that a change to either is one rebuild. A
-list is a sorted set (memory id → static score) and a hash (memory id → the packed memory), both
-with the organization as hash tag. A reader takes the agent's and the user's list in one round trip;
+list is a sorted set (memory id → static score) and a hash (memory id → the packed memory, and the
+model of the vectors; a list of another model counts as missing), both with the organization as hash
+tag. A reader takes the agent's and the user's list in one round trip;
 a refresh replaces a list at once. All of it is a cache: what is missing is rebuilt from PostgreSQL.
 """
 
@@ -20,6 +21,7 @@ from redis.exceptions import RedisError
 from ibex.errors import CacheUnavailableError
 from ibex.memory.model import Candidate, Category, Found
 from ibex.memory.scoring import static_score
+from ibex.settings import DEFAULT_EMBEDDING_MODEL
 from ibex.stores import keys
 from ibex.stores.memories import MemoryReader
 from ibex.stores.postgres import Database
@@ -30,6 +32,7 @@ _UNPACKED: Final = 5_000  # memories kept as they are used, about 4 KiB each
 
 # The only member of a list that is known to be empty, so that it is told from a missing one.
 _NOTHING: Final = b"-"
+_MODEL: Final = b"model"  # in the hash, beside the memories
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,17 @@ class HotList:
 
 
 class HotCache:
-    def __init__(self, client: redis.asyncio.Redis, database: Database) -> None:
-        """The client's own time-outs are the deadline of each call."""
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        database: Database,
+        model: str = DEFAULT_EMBEDDING_MODEL,
+    ) -> None:
+        """The client's own time-outs are the deadline of each call. `model`: whose vectors the
+        lists hold."""
         self._client = client
-        self._memories = MemoryReader(database)
+        self._model = model.encode()
+        self._memories = MemoryReader(database, model)
 
     async def read(self, org_id: UUID, agent_id: UUID, user_id: UUID | None) -> list[Found]:
         """The 50 best of the agent's own memories and the user's, best first.
@@ -64,8 +74,9 @@ class HotCache:
         ranked: list[tuple[float, bytes, bytes]] = []
         missing: list[UUID | None] = []
         for owner, scores, packed in zip(owners, answers[::2], answers[1::2], strict=True):
-            if not scores:
+            if not scores or packed.get(_MODEL) != self._model:
                 missing.append(owner)
+                continue
             ranked.extend(
                 (-score, member, packed[member]) for member, score in scores if member in packed
             )
@@ -87,9 +98,10 @@ class HotCache:
         pipeline.delete(scores_key, memories_key)
         pipeline.zadd(scores_key, scores)
         pipeline.expire(scores_key, TTL)
+        pipeline.hset(memories_key, _MODEL, self._model)
         if best:
             pipeline.hset(memories_key, mapping={one.id.bytes: _pack(one) for one in best})
-            pipeline.expire(memories_key, TTL)
+        pipeline.expire(memories_key, TTL)
         await _execute(pipeline)
         return len(best)
 

@@ -24,7 +24,8 @@ import numpy as np
 
 from ibex.errors import DatabaseUnavailableError
 from ibex.memory.index import MemoryIndex, Remembered
-from ibex.memory.model import Category, Found, Ranked, Vector
+from ibex.memory.model import NO_VECTOR, Category, Found, Ranked, Vector
+from ibex.settings import DEFAULT_EMBEDDING_MODEL
 from ibex.stores.hot import SIZE
 from ibex.stores.memories import SEARCH_WIDTH
 from ibex.stores.postgres import Database
@@ -114,10 +115,17 @@ class IndexCache:
     """For one event loop. Every index is loaded as its own tenant."""
 
     def __init__(
-        self, database: Database, *, max_bytes: int, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        model: str = DEFAULT_EMBEDDING_MODEL,
+        *,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_bytes` of all indexes together; 0: never load one. `clock` in seconds."""
+        """`model`: whose vectors are read. `max_bytes` of all indexes together; 0: never load one.
+        `clock` in seconds."""
         self._database = database
+        self._model = model
         self._max_bytes = max_bytes
         self._clock = clock
         self._entries: OrderedDict[Owner, _Entry] = OrderedDict()  # used last at the end
@@ -204,7 +212,7 @@ class IndexCache:
                     entry.not_before = began + TOO_LARGE_FOR
                     return
                 index = MemoryIndex(row["memories"] + _CHUNK)
-                cursor = await connection.cursor(_SQL["every"], *owner)
+                cursor = await connection.cursor(_SQL["every"], *owner, self._model)
                 while rows := await cursor.fetch(_CHUNK):
                     await asyncio.to_thread(index.apply, _remembered(rows))
             entry.index = await asyncio.to_thread(index.packed)
@@ -234,7 +242,7 @@ class IndexCache:
             changed = list({memory for memory, _ in changes - entry.seen})
             for start in range(0, len(changed), _FETCH):
                 some = changed[start : start + _FETCH]
-                rows.extend(await connection.fetch(_SQL["some"], *owner, some))
+                rows.extend(await connection.fetch(_SQL["some"], *owner, some, self._model))
         if changed:
             index.apply((), set(changed).difference(row["id"] for row in rows))
             for part in _chunks(rows):
@@ -277,7 +285,9 @@ def _remembered(rows: Iterable[asyncpg.Record]) -> list[Remembered]:
             usefulness=row["usefulness"],
             access_count=row["access_count"],
             valid_from=row["valid_from"],
-            embedding=np.frombuffer(row["embedding"], ">f4", offset=_VECTOR_HEADER),
+            embedding=NO_VECTOR
+            if row["embedding"] is None
+            else np.frombuffer(row["embedding"], ">f4", offset=_VECTOR_HEADER),
         )
         for row in rows
     ]

@@ -9,7 +9,7 @@ def hot_scores(org_id: UUID, agent_id: UUID, user_id: UUID | None) -> str:
 
 
 def hot_memories(org_id: UUID, agent_id: UUID, user_id: UUID | None) -> str:
-    """Hash: memory id → the packed memory."""
+    """Hash: memory id → the packed memory; "model" → whose vectors they have."""
     return f"ibex:{{{org_id}}}:hot-memories:{agent_id}:{user_id or '-'}"
 
 

@@ -7,7 +7,8 @@ from uuid import UUID
 import asyncpg
 
 from ibex.memory import scoring
-from ibex.memory.model import Candidate, Category, Found, Vector
+from ibex.memory.model import NO_VECTOR, Candidate, Category, Found, Vector
+from ibex.settings import DEFAULT_EMBEDDING_MODEL
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
 
@@ -20,8 +21,10 @@ SEARCH_WIDTH = 40
 class MemoryReader:
     """Only memories that are active and in force now; one agent's, and of one user at most."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, model: str = DEFAULT_EMBEDDING_MODEL) -> None:
+        """`model`: whose vectors are read. A memory that has none is found by its words."""
         self._database = database
+        self._model = model
 
     async def search(
         self,
@@ -47,6 +50,7 @@ class MemoryReader:
                 question.replace("\0", " "),  # PostgreSQL's text holds no NUL
                 vector,
                 width,
+                self._model,
             )
         return [Found(_candidate(row), row["lexical"], "cold") for row in rows]
 
@@ -69,6 +73,7 @@ class MemoryReader:
                 *(scoring.HALF_LIFE_DAYS[category] for category in Category),
                 scoring.ACCESSES_FOR_ONE,
                 now,
+                self._model,
             )
         return [_candidate(row) for row in rows]
 
@@ -78,7 +83,7 @@ class MemoryReader:
         """Those of these memories that a request may see now. Raises DatabaseUnavailableError."""
         async with self._database.tenant(org_id) as connection:
             rows = await connection.fetch(
-                _SQL["in_force"], org_id, agent_id, user_id, list(memory_ids)
+                _SQL["in_force"], org_id, agent_id, user_id, list(memory_ids), self._model
             )
         return [_candidate(row) for row in rows]
 
@@ -93,5 +98,5 @@ def _candidate(row: asyncpg.Record) -> Candidate:
         usefulness=row["usefulness"],
         access_count=row["access_count"],
         valid_from=row["valid_from"],
-        embedding=row["embedding"].to_numpy(),
+        embedding=NO_VECTOR if row["embedding"] is None else row["embedding"].to_numpy(),
     )

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from ibex.ids import new_id
 from ibex.memory.model import Category, Fact, Provenance, Source, Vector
+from ibex.settings import DEFAULT_EMBEDDING_MODEL
 from ibex.stores import memories_write
 from ibex.stores.memories_write import NewMemory
 from ibex.stores.postgres import Database
@@ -25,6 +26,7 @@ async def remember(
     category: Category = Category.DECLARATIVE,
     said_at: datetime | None = None,
     confidence: float = 0.9,
+    embedding_model: str = DEFAULT_EMBEDDING_MODEL,
 ) -> UUID:
     memory = NewMemory(
         id=new_id(),
@@ -36,7 +38,7 @@ async def remember(
     )
     async with database.tenant(org_id) as connection:
         await memories_write.insert(
-            connection, org_id, agent_id, user_id, [memory], _PROVENANCE, "test"
+            connection, org_id, agent_id, user_id, [memory], _PROVENANCE, embedding_model
         )
     return memory.id
 

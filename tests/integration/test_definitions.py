@@ -43,6 +43,7 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
     assert {job.name for job in repository.get_all_jobs()} == {
         "learn",
         "housekeeping",
+        "reembed",
         "__ASSET_JOB",
     }
     assert repository.get_job("learn").executor_def.name == "in_process"

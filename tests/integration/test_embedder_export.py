@@ -20,16 +20,17 @@ from hotpath.embedder.artefact import (
 )
 from hotpath.embedder.export import ensure_exported, export
 from hotpath.embedder.loading import load_model
-from hotpath.embedder.model import ModelFolder, Vectors, chosen_model, one_by_one
+from hotpath.embedder.model import Vectors, one_by_one
 from hotpath.embedder.onnx_model import OnnxModel
 from hotpath.embedder.precision import likeness
+from ibex.embedding_models import ModelFolder, chosen_model
 from ibex.settings import Settings
 
 EXPORT = """
 import logging, pathlib, sys
 from hotpath.embedder.artefact import ArtefactStore
 from hotpath.embedder.export import ensure_exported
-from hotpath.embedder.model import chosen_model
+from ibex.embedding_models import chosen_model
 from ibex.settings import Settings
 logging.basicConfig(level="INFO")
 store = ArtefactStore(pathlib.Path(sys.argv[1]))

@@ -115,8 +115,27 @@ async def test_a_refresh_replaces_the_list_and_it_expires(
         keys.hot_memories(org_id, agent_id, None),
     ):
         assert 0 < await redis_client.ttl(key) <= 86_400
-    assert await redis_client.hlen(keys.hot_memories(org_id, agent_id, None)) == 1
+    assert await redis_client.hlen(keys.hot_memories(org_id, agent_id, None)) == 1 + 1
     assert await redis_client.zcard(keys.hot_scores(org_id, agent_id, None)) == 1
+
+
+async def test_a_list_with_another_models_vectors_is_missing(
+    redis_client: redis.asyncio.Redis,
+    hot: HotCache,
+    database: Database,
+    identity: IdentityStore,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    empty = await identity.create_agent(org_id, "empty")
+    await remember(database, org_id, agent_id, "The host is a.")
+    for agent in (agent_id, empty):
+        await hot.refresh(org_id, agent)
+        other = HotCache(redis_client, database, "another")
+        listed = await other.lookup(org_id, agent, None)
+        assert (listed.memories, listed.missing) == ([], (None,))
+        await other.refresh(org_id, agent)
+        assert (await other.lookup(org_id, agent, None)).missing == ()
 
 
 async def test_a_redis_that_is_away_is_named(database: Database) -> None:

@@ -17,9 +17,10 @@ from hotpath.embedder.artefact import (
 )
 from hotpath.embedder.bert_graph import BertShape, per_channel
 from hotpath.embedder.loading import LoadedModel, load_model
-from hotpath.embedder.model import Embedding, ModelFolder, Vectors, chosen_model
+from hotpath.embedder.model import Embedding, Vectors
 from hotpath.embedder.onnx_model import load_tokenizer
 from hotpath.embedder.precision import likeness, near_enough
+from ibex.embedding_models import ModelFolder, chosen_model
 from ibex.errors import ConfigurationError
 from ibex.settings import Settings
 

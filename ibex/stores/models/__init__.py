@@ -30,6 +30,7 @@ from ibex.stores.models.identity import (
 from ibex.stores.models.memory import (
     Memory,
     MemoryChange,
+    MemoryEmbedding,
     MemoryRelationship,
     MemoryTag,
     MemoryVersion,
@@ -52,6 +53,7 @@ __all__ = [
     "IdempotencyKey",
     "Memory",
     "MemoryChange",
+    "MemoryEmbedding",
     "MemoryRelationship",
     "MemoryTag",
     "MemoryVersion",

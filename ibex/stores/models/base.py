@@ -68,6 +68,7 @@ TENANT_TABLES = (
     "archive_files",
     "memories",
     "memory_changes",
+    "memory_embeddings",
     "memory_versions",
     "memory_relationships",
     "memory_tags",

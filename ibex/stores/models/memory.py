@@ -115,6 +115,23 @@ class MemoryChange(Base):
     changed_at: Mapped[Created]
 
 
+class MemoryEmbedding(Base):
+    """A memory's vector of a model other than the one its row has; a trigger deletes it when the
+    memory says something else."""
+
+    __tablename__ = "memory_embeddings"
+    __table_args__ = (
+        tenant_reference("memory_id", "memories"),
+        Index("ix_memory_embeddings_model", "org_id", "model"),
+    )
+
+    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    memory_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    embedding: Mapped[Any] = mapped_column(Vector(EMBEDDING_DIMENSIONS))
+    created_at: Mapped[Created]
+
+
 class MemoryVersion(Base):
     """What a memory was, each time it changed; append-only (a trigger refuses the rest)."""
 

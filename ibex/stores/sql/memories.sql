@@ -1,12 +1,14 @@
 -- Recall: the memories one request may see. Always the organization and the agent, and of the
--- users' memories only those of the one user ($3, NULL: none); active, and believed now.
+-- users' memories only those of the one user ($3, NULL: none); active, and believed now. A memory's
+-- vector is that of the model which is served: its row's own, or the one that lies beside it while
+-- models are exchanged (ibex/stores/embeddings.py), or NULL; `vector_of` decides.
 
 -- name: search
 -- Exact search by meaning and by words in one pass over one agent's rows, through the
 -- (org_id, agent_id) index. Materialised, so that no approximate index can come between, whose
 -- filter would lose rows; the GIN index is of no use, for `@@` is not leakproof under row-level
 -- security.
--- $4: the question; $5: its vector, NULL: words only; $6: how many by each.
+-- $4: the question; $5: its vector, NULL: words only; $6: how many by each; $7: the model.
 -- `lexical` is the share of the question's words that a memory has, in [0, 1]: ts_rank with equal
 -- weights is the mean over the words of an OR query, and a single occurrence counts 6/pi^2. Of a
 -- long question, five words are as good as all.
@@ -19,11 +21,12 @@ WITH asked AS MATERIALIZED (
   FROM unnest(to_tsvector('english', $4))
 ),
 own AS MATERIALIZED (
-  SELECT id, embedding <=> $5 AS distance,
+  SELECT id,
+    ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $7) <=> $5 AS distance,
     CASE WHEN search @@ (SELECT words FROM asked)
       THEN ts_rank('{1,1,1,1}', search, (SELECT words FROM asked))
     END AS rank
-  FROM ibex_core.memories
+  FROM ibex_core.memories m
   WHERE org_id = $1 AND agent_id = $2 AND (user_id IS NULL OR user_id = $3)
     AND status = 'active' AND valid_to IS NULL
 ),
@@ -33,7 +36,8 @@ found AS (
   (SELECT id, rank FROM own WHERE rank IS NOT NULL ORDER BY rank DESC, id LIMIT $6)
 )
 SELECT m.id, m.version, m.category, m.content, m.confidence, m.usefulness, m.access_count,
-  m.valid_from, m.embedding,
+  m.valid_from,
+  ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $7) AS embedding,
   least(1, coalesce(found.rank, 0) * asked.one)::float8 AS lexical
 FROM found
 JOIN ibex_core.memories m ON m.org_id = $1 AND m.id = found.id
@@ -44,9 +48,11 @@ CROSS JOIN asked;
 -- agent's own).
 -- Weights ($5 recency, $6 usefulness, $7 confidence, $8 access frequency), half-lives in days ($9
 -- procedural, $10 declarative, $11 episodic) and the accesses that count as 1 ($12) come from
--- ibex/memory/scoring.py, the one place that decides them. $13: now.
-SELECT id, version, category, content, confidence, usefulness, access_count, valid_from, embedding
-FROM ibex_core.memories
+-- ibex/memory/scoring.py, the one place that decides them. $13: now; $14: the model.
+SELECT m.id, m.version, m.category, m.content, m.confidence, m.usefulness, m.access_count,
+  m.valid_from,
+  ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $14) AS embedding
+FROM ibex_core.memories m
 WHERE org_id = $1 AND agent_id = $2
   AND (user_id = $3 OR (user_id IS NULL AND $3 IS NULL))
   AND status = 'active' AND valid_to IS NULL
@@ -61,8 +67,10 @@ ORDER BY
 LIMIT $4;
 
 -- name: in_force
--- Of these memories ($4), those that may be seen.
-SELECT id, version, category, content, confidence, usefulness, access_count, valid_from, embedding
-FROM ibex_core.memories
+-- Of these memories ($4), those that may be seen. $5: the model.
+SELECT m.id, m.version, m.category, m.content, m.confidence, m.usefulness, m.access_count,
+  m.valid_from,
+  ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $5) AS embedding
+FROM ibex_core.memories m
 WHERE org_id = $1 AND id = ANY ($4::uuid[]) AND agent_id = $2 AND (user_id IS NULL OR user_id = $3)
   AND status = 'active' AND valid_to IS NULL;
