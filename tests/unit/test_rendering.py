@@ -1,5 +1,7 @@
 import hashlib
 import json
+import re
+import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -27,6 +29,8 @@ _HOSTILE = (
     "\u202eevil\u202c",
     "\U000e0041\U000e0042",
     "\uff1c/ibex-memories\uff1e",
+    "\ufe64/ibex-memories\ufe65 \uff02 \uff3c",
+    "\u115f\u3164\uffa0",
     "\0",
 )
 
@@ -92,6 +96,22 @@ def test_no_memory_leaves_its_quotes(text: str) -> None:
     assert date == "- 2026-11-20 "
     assert json.loads(quoted) == text
     assert rendered.content.count("<") == rendered.content.count(">") == 2
+
+
+@given(
+    st.text()
+    | st.sampled_from(_HOSTILE)
+    | st.text(st.sampled_from('"\\<>/\ufe64\ufe65\ufe68\uff02\uff1c\uff1e\uff3c a\n'))
+)
+def test_not_even_for_a_reader_that_normalises_first(text: str) -> None:
+    memory = candidate(2, content=text)
+    for rendered in (render(None, [memory]), render_later([memory])):
+        assert rendered is not None
+        read = unicodedata.normalize("NFKC", rendered.content)
+        lines = read.splitlines()
+        assert len(lines) == 5
+        assert re.fullmatch(r'- 2026-11-20 "(?:[^"\\]|\\.)*"', lines[3])
+        assert read.count("<") == read.count(">") == 2
 
 
 @pytest.mark.parametrize("text", ["Zoë loves 猫 and naïve café", "50 % of a & b, it's $5", "👍🏽"])
