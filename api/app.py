@@ -9,7 +9,17 @@ from fastapi.routing import APIRoute
 
 from api.errors import ErrorEnvelope, handle_errors
 from api.middleware import RequestContext
-from api.routers import agents, health, injections, limits, memories, overview, sessions, tokens
+from api.routers import (
+    agents,
+    health,
+    injections,
+    limits,
+    memories,
+    overview,
+    review,
+    sessions,
+    tokens,
+)
 from api.services import open_services
 from ibex.settings import Settings
 
@@ -52,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.include_router(health.router)
     versioned = APIRouter(prefix=PREFIX, responses=_ERRORS)
-    for module in (agents, memories, sessions, injections, overview, tokens, limits):
+    for module in (agents, memories, review, sessions, injections, overview, tokens, limits):
         versioned.include_router(module.router)
     app.include_router(versioned)
     handle_errors(app)

@@ -17,6 +17,7 @@ from api.metrics import Figures
 from ibex.rpc import AuthClient
 from ibex.rpc.clients import AUTH_SERVICE, open_channel
 from ibex.settings import Settings
+from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
 from ibex.stores.invalidation import Invalidations
 from ibex.stores.jobs import JobStore
@@ -24,6 +25,7 @@ from ibex.stores.limits import LimitStore
 from ibex.stores.management import ManagementStore
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
+from ibex.stores.review import MemoryReview
 from ibex.stores.sessions import SessionStore
 
 _LIMIT = 2.0  # seconds for one readiness check, or one call of Redis
@@ -35,6 +37,7 @@ class Services:
     identity: IdentityStore
     limits: LimitStore
     management: ManagementStore
+    review: MemoryReview
     sessions: SessionStore
     objects: ObjectStore
     invalidations: Invalidations
@@ -89,6 +92,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             identity=IdentityStore(database),
             limits=LimitStore(database),
             management=ManagementStore(database),
+            review=MemoryReview(database, HotCache(cache, database)),
             sessions=SessionStore(database),
             objects=objects,
             invalidations=invalidations,

@@ -8,6 +8,7 @@ PAGES = (
     ("views/overview.py", "Overview", ":material/monitoring:"),
     ("views/agents.py", "Agents", ":material/smart_toy:"),
     ("views/memories.py", "Memories", ":material/psychology:"),
+    ("views/quarantine.py", "Quarantine", ":material/gpp_maybe:"),
     ("views/sessions.py", "Sessions", ":material/forum:"),
 )
 

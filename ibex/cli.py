@@ -1,5 +1,6 @@
 """`ibex`: the stack, the demo, the import. What manages tenants is in
-ibex/cli_admin.py, cli_agents.py and cli_limits.py; embedding models in cli_embeddings.py."""
+ibex/cli_admin.py, cli_agents.py and cli_limits.py; embedding models in cli_embeddings.py, memories
+in cli_memory.py."""
 
 import asyncio
 import sys
@@ -18,6 +19,7 @@ from ibex.cli_agents import agent_app
 from ibex.cli_embeddings import embeddings_app
 from ibex.cli_explain import explain
 from ibex.cli_limits import agent_limits, org_limits, token_limits
+from ibex.cli_memory import memory_app
 from ibex.errors import IbexError
 from ibex.importing import Importer, ImportSummary, read_lines
 from ibex.settings import Settings, load_settings
@@ -40,6 +42,7 @@ app.add_typer(agent_app, name="agent")
 app.add_typer(token_app, name="token")
 app.add_typer(directive_app, name="directive")
 app.add_typer(embeddings_app, name="embeddings")
+app.add_typer(memory_app, name="memory")
 app.command()(explain)
 org_app.command("limits")(org_limits)
 agent_app.command("limits")(agent_limits)

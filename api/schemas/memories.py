@@ -6,11 +6,11 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api.schemas.base import Output
+from api.schemas.base import Input, Output
 from ibex.memory.model import Category
 from ibex.stores.management import MemoryRecord
 
-MemoryStatus = Literal["active", "quarantined"]
+MemoryStatus = Literal["active", "quarantined", "rejected"]
 
 
 class Memory(Output):
@@ -26,7 +26,11 @@ class Memory(Output):
     access_count: int
     last_accessed_at: datetime | None
     status: MemoryStatus
-    source: str
+    quarantine_reason: str | None = Field(
+        description="directive, other_users, secrets, exfiltration, instruction; "
+        "null: never quarantined, or approved."
+    )
+    source: str = Field(description="user, assistant, tool, document, import, operator.")
     version: int
     valid_from: datetime
     valid_to: datetime | None
@@ -49,3 +53,9 @@ class Memory(Output):
         if not with_content:
             memory.subject = memory.attribute = memory.content = None
         return memory
+
+
+class Decision(Input):
+    version: int | None = Field(
+        None, ge=1, description="The version that was read; another one by now is a conflict."
+    )

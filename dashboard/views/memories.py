@@ -23,7 +23,12 @@ def details(memory: Mapping[str, Any]) -> None:
             (
                 ("Category", memory["category"]),
                 ("Belongs to", memory["user"] or "the agent itself"),
-                ("Status", memory["status"]),
+                (
+                    "Status",
+                    f"{memory['status']} ({memory['quarantine_reason']})"
+                    if memory["quarantine_reason"]
+                    else memory["status"],
+                ),
                 ("Valid", f"{ui.utc(memory['valid_from'])} to {until}"),
                 ("Version", memory["version"]),
                 ("Superseded by", memory["superseded_by"]),

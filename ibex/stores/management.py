@@ -54,6 +54,7 @@ class MemoryRecord:
     access_count: int
     last_accessed_at: datetime | None
     status: str
+    quarantine_reason: str | None
     source: str
     version: int
     valid_from: datetime
@@ -215,12 +216,13 @@ class ManagementStore:
     async def memories(
         self,
         org_id: UUID,
-        agent_id: UUID,
+        agent_id: UUID | None,
         wanted: MemoryFilter,
         *,
         after: UUID | None = None,
         limit: int,
     ) -> list[MemoryRecord]:
+        """Of one agent, or of all."""
         rows = await self._fetch(
             "memories",
             org_id,

@@ -37,7 +37,10 @@ class Memory(Base):
         CheckConstraint(
             one_of("category", "procedural", "declarative", "episodic"), name="category"
         ),
-        CheckConstraint(one_of("status", "active", "quarantined"), name="status"),
+        CheckConstraint(one_of("status", "active", "quarantined", "rejected"), name="status"),
+        CheckConstraint(
+            "status <> 'active' OR quarantine_reason IS NULL", name="quarantine_reason"
+        ),
         CheckConstraint(one_of("source", *_SOURCES), name="source"),
         CheckConstraint("confidence BETWEEN 0 AND 1 AND usefulness BETWEEN 0 AND 1", name="unit"),
         CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name="validity"),
@@ -54,6 +57,12 @@ class Memory(Base):
             postgresql_where=text("valid_to IS NULL"),
         ),
         Index("ix_memories_agent", "org_id", "agent_id", "user_id", "status"),
+        Index(
+            "ix_memories_quarantined",
+            "org_id",
+            "id",
+            postgresql_where=text("status = 'quarantined' AND valid_to IS NULL"),
+        ),
         Index("ix_memories_session", "org_id", "session_id"),
         Index("ix_memories_search", "search", postgresql_using="gin"),
         # An exact search reads every vector of an agent: they stay in their rows.
@@ -74,6 +83,7 @@ class Memory(Base):
     access_count: Mapped[int] = mapped_column(server_default="0")
     last_accessed_at: Mapped[datetime | None]
     status: Mapped[str] = mapped_column(server_default="active")
+    quarantine_reason: Mapped[str | None]  # ibex.memory.trust.Reason; a rejected one keeps it
     source: Mapped[str]
     version: Mapped[int] = mapped_column(server_default="1")
     valid_from: Mapped[Created]
@@ -145,7 +155,7 @@ class MemoryVersion(Base):
     id: Mapped[Id]
     memory_id: Mapped[UUID] = mapped_column(Uuid)
     version: Mapped[int]
-    change: Mapped[str]  # created | superseded | merged | edited | quarantined | approved
+    change: Mapped[str]  # created | superseded | merged | edited | approved | rejected | promoted
     content: Mapped[str]
     snapshot: Mapped[dict[str, Any]] = mapped_column(JSONB)  # the other columns, without vectors
     run_id: Mapped[str | None]

@@ -20,7 +20,7 @@ LIMIT $4;
 -- $2 only this memory, $3 of this agent, $4 the cursor, $5 category, $6 status, $7 the
 -- application's user, $8 also those whose validity has ended, $9 words or a part of the text.
 SELECT m.id, m.agent_id, u.external_id AS user, m.category, m.subject, m.attribute, m.content,
-  m.confidence, m.usefulness, m.access_count, m.last_accessed_at, m.status, m.source, m.version,
+  m.confidence, m.usefulness, m.access_count, m.last_accessed_at, m.status, m.quarantine_reason, m.source, m.version,
   m.valid_from, m.valid_to, m.superseded_by, m.session_id, m.turns, m.message_ids, m.extractor,
   m.prompt_version, m.model, m.run_id, m.redactions, m.embedding_model, m.created_at, m.updated_at
 FROM ibex_core.memories m

@@ -1,0 +1,93 @@
+"""Quarantine and what an operator decides about memories."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+
+from api.auth import Caller, Reader, Writer
+from api.pages import Page, Paging
+from api.schemas.base import Text
+from api.schemas.memories import Decision, Memory
+from api.services import CurrentServices
+from ibex.errors import AgentNotFoundError
+from ibex.memory.trust import Status
+from ibex.stores.management import MemoryFilter
+from ibex.stores.review import Actor
+
+router = APIRouter(tags=["review"])
+
+
+async def _reviewer(caller: Writer) -> Caller:
+    """Nobody decides about words that they may not read, and no application about its own."""
+    caller.require("content")
+    caller.require_whole_organization()
+    return caller
+
+
+Reviewer = Annotated[Caller, Depends(_reviewer)]
+
+
+@router.get("/quarantine")
+async def list_quarantine(
+    services: CurrentServices,
+    caller: Reader,
+    paging: Paging,
+    agent: Annotated[Text | None, Query(description="Id or name.")] = None,
+) -> Page[Memory]:
+    """Memories that wait for a review, newest first. They are never recalled meanwhile."""
+    agent_id = caller.agent_id
+    if agent:
+        agent_id = (await services.identity.agent(caller.org_id, agent)).id
+        if not caller.may_see(agent_id):
+            raise AgentNotFoundError
+    rows = await services.management.memories(
+        caller.org_id,
+        agent_id,
+        MemoryFilter(status=Status.QUARANTINED),
+        after=paging.after,
+        limit=paging.one_more,
+    )
+    return paging.page(rows, lambda row: Memory.of(row, with_content=caller.sees_content))
+
+
+@router.post("/memories/{memory_id}/approve")
+async def approve_memory(
+    services: CurrentServices, caller: Reviewer, memory_id: UUID, decision: Decision
+) -> Memory:
+    """It is recalled from now on. Also takes a rejection back; doing it again changes nothing."""
+    await services.review.approve(
+        caller.org_id, memory_id, _actor(caller), version=decision.version
+    )
+    return await _decided(services, caller, memory_id)
+
+
+@router.post("/memories/{memory_id}/reject")
+async def reject_memory(
+    services: CurrentServices, caller: Reviewer, memory_id: UUID, decision: Decision
+) -> Memory:
+    """It is never recalled, and the same words do not become a memory again. Also for one that
+    is active."""
+    await services.review.reject(caller.org_id, memory_id, _actor(caller), version=decision.version)
+    return await _decided(services, caller, memory_id)
+
+
+@router.post("/memories/{memory_id}/promote", status_code=201)
+async def promote_memory(
+    services: CurrentServices, caller: Reviewer, memory_id: UUID, decision: Decision
+) -> Memory:
+    """A user's memory becomes one of the agent's own, which all of its users get; the user's
+    stays. The answer is the new memory."""
+    promoted = await services.review.promote(
+        caller.org_id, memory_id, _actor(caller), version=decision.version
+    )
+    return await _decided(services, caller, promoted)
+
+
+def _actor(caller: Caller) -> Actor:
+    return Actor("token", str(caller.token.token_id))
+
+
+async def _decided(services: CurrentServices, caller: Caller, memory_id: UUID) -> Memory:
+    memory = await services.management.memory(caller.org_id, memory_id)
+    return Memory.of(memory, with_content=True)
