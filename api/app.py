@@ -11,6 +11,7 @@ from api.errors import ErrorEnvelope, handle_errors
 from api.middleware import RequestContext
 from api.routers import (
     agents,
+    feedback,
     health,
     injections,
     limits,
@@ -62,7 +63,17 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.include_router(health.router)
     versioned = APIRouter(prefix=PREFIX, responses=_ERRORS)
-    for module in (agents, memories, review, sessions, injections, overview, tokens, limits):
+    for module in (
+        agents,
+        memories,
+        review,
+        sessions,
+        injections,
+        feedback,
+        overview,
+        tokens,
+        limits,
+    ):
         versioned.include_router(module.router)
     app.include_router(versioned)
     handle_errors(app)

@@ -71,5 +71,13 @@ async def _writer(caller: AnyCaller) -> Caller:
     return caller
 
 
+async def _speaker(caller: AnyCaller) -> Caller:
+    if "chat" not in caller.token.scopes:
+        caller.require("write")
+    return caller
+
+
 Reader = Annotated[Caller, Depends(_reader)]
 Writer = Annotated[Caller, Depends(_writer)]
+#: Who may chat may say what became of it.
+Speaker = Annotated[Caller, Depends(_speaker)]

@@ -14,6 +14,8 @@ from grpc_health.v1 import health_pb2
 
 from api.authenticator import Authenticator
 from api.metrics import Figures
+from ibex.embedding import EmbedderClient
+from ibex.memory.observing import Observer
 from ibex.rpc import AuthClient
 from ibex.rpc.clients import AUTH_SERVICE, open_channel
 from ibex.settings import Settings
@@ -27,6 +29,7 @@ from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.review import MemoryReview
 from ibex.stores.sessions import SessionStore
+from ibex.stores.usefulness import UsefulnessStore
 
 _LIMIT = 2.0  # seconds for one readiness check, or one call of Redis
 
@@ -40,6 +43,9 @@ class Services:
     review: MemoryReview
     sessions: SessionStore
     objects: ObjectStore
+    hot: HotCache
+    usefulness: UsefulnessStore
+    observer: Observer
     invalidations: Invalidations
     authenticator: Authenticator
     figures: Figures
@@ -80,6 +86,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         opened.push_async_callback(channel.close, None)
         objects = ObjectStore(settings)
         opened.push_async_callback(objects.close)
+        embedder = EmbedderClient(settings.embedder_endpoint, timeout=_LIMIT)
+        opened.push_async_callback(embedder.close)
+        usefulness = UsefulnessStore(database, settings.embedding_model)
         authenticator = Authenticator(AuthClient(channel), settings.auth_cache_ttl)
         invalidations = Invalidations(cache)
         listener = asyncio.create_task(
@@ -95,6 +104,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             review=MemoryReview(database, HotCache(cache, database)),
             sessions=SessionStore(database),
             objects=objects,
+            hot=HotCache(cache, database, settings.embedding_model),
+            usefulness=usefulness,
+            observer=Observer(usefulness, embedder),
             invalidations=invalidations,
             authenticator=authenticator,
             figures=Figures(JobStore(database), settings.metrics_token),

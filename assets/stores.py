@@ -13,6 +13,7 @@ from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
 
 GROUP = "learning"
+USE = "use"
 OWNERS = ("team:data-platform",)
 
 T = TypeVar("T")

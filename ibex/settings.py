@@ -175,6 +175,12 @@ class Settings(BaseSettings):
     )
     sensor_interval: int = Field(5, ge=1, description="Tick of the session sensor, s.")
     sessions_per_run: int = Field(200, ge=1, description="Sessions one run claims at most.")
+    usefulness_interval: int = Field(
+        60, ge=1, description="Answers are looked at for what they rest on this often, s."
+    )
+    answers_per_run: int = Field(
+        2_000, ge=1, description="Answers of an organization that one run looks at, at most."
+    )
     sessions_bucket: str = Field("ibex-sessions", description="Bucket of the session archives.")
     lake_bucket: str = Field("ibex-lake", description="Bucket of the Parquet lake.")
 

@@ -5,23 +5,38 @@
 
 from dagster import Definitions, in_process_executor, load_assets_from_modules
 
-from assets import completed_sessions, hot_memories, memories, session_archive, session_facts
+from assets import (
+    completed_sessions,
+    hot_memories,
+    memories,
+    memory_usefulness,
+    session_archive,
+    session_facts,
+)
 from ibex.settings import Settings, load_settings
 from orchestration.housekeeping import hourly, housekeeping
-from orchestration.jobs import learn
+from orchestration.jobs import learn, observe
 from orchestration.reembedding import reembed
 from orchestration.resources import run_memory, stores_resource
 from orchestration.sensors import session_sensor
+from orchestration.usefulness import answer_sensor, hot_lists, hot_schedule
 
 
 def definitions(settings: Settings) -> Definitions:
     return Definitions(
         assets=load_assets_from_modules(
-            [completed_sessions, session_facts, memories, hot_memories, session_archive]
+            [
+                completed_sessions,
+                session_facts,
+                memories,
+                hot_memories,
+                session_archive,
+                memory_usefulness,
+            ]
         ),
-        jobs=[learn, housekeeping, reembed],
-        schedules=[hourly],
-        sensors=[session_sensor(settings)],
+        jobs=[learn, observe, housekeeping, hot_lists, reembed],
+        schedules=[hourly, hot_schedule],
+        sensors=[session_sensor(settings), answer_sensor(settings)],
         resources={"stores": stores_resource(settings), "io_manager": run_memory()},
         executor=in_process_executor,
     )

@@ -2,7 +2,7 @@
 
 from dagster import AssetSelection, define_asset_job, in_process_executor
 
-from assets.stores import GROUP
+from assets.stores import GROUP, USE
 
 #: One process for the whole run: a step's start would cost more than its work.
 learn = define_asset_job(
@@ -10,4 +10,11 @@ learn = define_asset_job(
     selection=AssetSelection.groups(GROUP),
     executor_def=in_process_executor,
     description="Turns completed sessions into memories and archives them.",
+)
+
+observe = define_asset_job(
+    "observe",
+    selection=AssetSelection.groups(USE),
+    executor_def=in_process_executor,
+    description="Finds out which memories the latest answers rest on.",
 )

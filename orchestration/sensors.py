@@ -27,6 +27,7 @@ from ibex.settings import Settings
 from ibex.stores.jobs import JobStore, WaitingWork
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
+from ibex.stores.usefulness import UsefulnessStore
 from orchestration.background import BackgroundLoop
 from orchestration.jobs import learn
 
@@ -35,7 +36,7 @@ _ANSWER = 15.0  # seconds, for one look at the database
 _IDLE_AT_ONCE = 200  # sessions completed in one look
 _RECENT = 8  # runs that are looked at
 
-_IN_FLIGHT = frozenset(
+IN_FLIGHT = frozenset(
     {
         DagsterRunStatus.NOT_STARTED,
         DagsterRunStatus.QUEUED,
@@ -64,6 +65,14 @@ class Watch:
     def complete_idle_sessions(self) -> int:
         """A session in which nothing was said for a while is over."""
         return self._loop.wait(self._complete_idle(), _ANSWER)
+
+    def answers(self) -> int:
+        """How many nobody has looked at. Raises DatabaseUnavailableError."""
+        return self._loop.wait(self._answers(), _ANSWER)
+
+    async def _answers(self) -> int:
+        waiting = await UsefulnessStore(await self._connected()).waiting()
+        return sum(one.answers for one in waiting)
 
     async def _work(self) -> WaitingWork:
         return await JobStore(await self._connected()).waiting_work()
@@ -140,7 +149,7 @@ def _reason_to_wait(instance: DagsterInstance, watch: Watch, settings: Settings)
 def is_alive(record: RunRecord, now: datetime, lease: float, watch: Watch) -> bool:
     """A run that was killed may be in progress for ever in Dagster's books. It counts while it is
     younger than a lease, or has one that is renewed."""
-    if record.dagster_run.status not in _IN_FLIGHT:
+    if record.dagster_run.status not in IN_FLIGHT:
         return False
     age = (now - record.create_timestamp.astimezone(UTC)).total_seconds()
     return age < lease or watch.holds_lease(record.dagster_run.run_id)

@@ -92,7 +92,11 @@ async def add_injection(
     session_id: UUID,
     request_id: str,
     memory_ids: Sequence[UUID],
-) -> None:
+    *,
+    chosen: Sequence[UUID] | None = None,
+    **columns: Any,
+) -> UUID:
+    """`chosen`: those that the request was the first of its session to carry; None: all."""
     parts = {
         "relevance": 0.9,
         "recency": 0.8,
@@ -100,7 +104,11 @@ async def add_injection(
         "confidence": 0.9,
         "access_frequency": 0.0,
     }
-    await insert(
+    first = [
+        {"memory_id": str(memory_id), "version": 1, "digest": "00"}
+        for memory_id in (memory_ids if chosen is None else chosen)
+    ]
+    return await insert(
         database,
         org_id,
         "context_injections",
@@ -123,4 +131,6 @@ async def add_injection(
         position=0,
         tokens=12 * len(memory_ids),
         sha256=bytes(32),
+        decisions=[{"place": 0, "anchor": "00", "memories": first}],
+        **columns,
     )

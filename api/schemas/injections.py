@@ -28,6 +28,10 @@ class InjectedMemory(Output):
     insertion: int = Field(0, description="The number of its insertion, from 0.")
     current_version: int | None = Field(None, description="Null: the memory is gone.")
     content: str | None = Field(None, description="What the memory says now.")
+    support: float | None = Field(
+        None,
+        description="The chance that the answer rests on it, in [0, 1]. Null: not looked at yet.",
+    )
 
 
 class Insertion(Output):
@@ -63,13 +67,18 @@ class Injection(Output):
     dropped: list[DroppedMemory] = Field([], description="The best 20 that were left out.")
     degraded: list[str] = Field([], description="What did not arrive in time.")
     created_at: datetime
+    observed_at: datetime | None = Field(
+        None, description="When it was found out what the answer rests on; within minutes."
+    )
 
     @classmethod
     def of(
         cls, record: InjectionRecord, texts: Mapping[UUID, MemoryText], *, with_content: bool
     ) -> Self:
         memories = [InjectedMemory.model_validate(memory) for memory in record.memories]
+        supports = {UUID(one["memory_id"]): one["support"] for one in record.observations}
         for memory in memories:
+            memory.support = supports.get(memory.memory_id)
             now = texts.get(memory.memory_id)
             memory.current_version = now.version if now else None
             memory.content = now.content if now and with_content else None
@@ -86,4 +95,5 @@ class Injection(Output):
             dropped=[DroppedMemory.model_validate(one) for one in record.dropped],
             degraded=list(record.degraded),
             created_at=record.created_at,
+            observed_at=record.observed_at,
         )

@@ -4,7 +4,8 @@ A matrix of unit vectors for the meaning, `Postings` for the words, and columns 
 candidate needs. The vectors stand there twice: as bytes, a quarter of the memory to go through for
 every question, and as they are, for the few rows that the bytes bring near.
 
-Rows are only ever appended: a memory that changed gets a new row, and the old one dies. `packed()`
+Rows are only ever appended: a memory that says something else gets a new row, and the old one dies;
+only what its score rests on changes in place. `packed()`
 makes a copy without the dead. One index belongs to one (organization, agent); which rows an asker
 may see is decided here, by the owner of each row.
 """
@@ -113,8 +114,12 @@ class MemoryIndex:
         for memory_id in gone:
             self._drop(memory_id)
         for memory in changed:
-            self._drop(memory.id)
-            self._add(memory)
+            row = self._row_of.get(memory.id)
+            if row is not None and self._says(row, memory):
+                self._refigure(row, memory)
+            else:
+                self._drop(memory.id)
+                self._add(memory)
         self._views.clear()
         self._static = None
 
@@ -293,6 +298,27 @@ class MemoryIndex:
                 del self._views[next(iter(self._views))]
             self._views[owner] = view
         return view
+
+    def _says(self, row: int, memory: Remembered) -> bool:
+        """The row is this memory but for what its score rests on."""
+        columns = self._columns
+        owner = _NOBODY if memory.user_id is None else self._owners.get(memory.user_id)
+        return (
+            self._contents[row] == memory.content
+            and self._valid_from[row] == memory.valid_from
+            and columns.version[row] == memory.version
+            and columns.category[row] == CATEGORY_NUMBER[memory.category]
+            and columns.owner[row] == owner
+            and bool((columns.matrix[row] == memory.embedding).all())
+        )
+
+    def _refigure(self, row: int, memory: Remembered) -> None:
+        """Usefulness and accesses change with the answers: no reason for a new row."""
+        columns = self._columns
+        columns.confidence[row] = memory.confidence
+        columns.usefulness[row] = memory.usefulness
+        columns.access_count[row] = memory.access_count
+        self._candidates.pop(row, None)
 
     def _drop(self, memory_id: UUID) -> None:
         row = self._row_of.pop(memory_id, None)

@@ -10,6 +10,7 @@ makes more, so a budget that rests on it is never too large.
 
 import asyncio
 import hashlib
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -35,6 +36,10 @@ DEFAULT_CONTEXT_WINDOW: Final = 16_384
 # Source: https://github.com/openai/openai-cookbook, How_to_count_tokens_with_tiktoken
 _MESSAGE_OVERHEAD: Final = 4
 _ANSWER_PRIMING: Final = 3
+
+# Up to the first rank a token is as common as can be, from the second on as rare.
+_COMMON_RANK: Final = 1_500
+_RARE_RANK: Final = 60_000
 
 # Uncached characters that are still counted on the event loop, well below a millisecond.
 _INLINE_CHARACTERS: Final = 10_000
@@ -121,6 +126,18 @@ class Costs:
             known = len(_encoding(self.encoding).encode_ordinary(f"{memory.line}\n"))
             memory.tokens[self.encoding] = known
         return known
+
+
+def rarity(word: str) -> float:
+    """In [0, 1]: how rare the word is, by where its token stands in o200k_base, whose tokens were
+    made in the order of how common they are. A word that has no token of its own is rare."""
+    encoding = _encoding("o200k_base")
+    tokens = (encoding.encode_ordinary(f" {form}") for form in (word, word.lower()))
+    ranks = [each[0] for each in tokens if len(each) == 1]
+    if not ranks:
+        return 1.0
+    steps = math.log(max(1, min(ranks)) / _COMMON_RANK) / math.log(_RARE_RANK / _COMMON_RANK)
+    return min(1.0, max(0.0, steps))
 
 
 def upper_bound(text: str) -> int:

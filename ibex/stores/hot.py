@@ -5,8 +5,13 @@ list is a sorted set (memory id → static score) and a hash (memory id → the 
 model of the vectors; a list of another model counts as missing), both with the organization as hash
 tag. A reader takes the agent's and the user's list in one round trip;
 a refresh replaces a list at once. All of it is a cache: what is missing is rebuilt from PostgreSQL.
+
+Refreshes follow writes, feedback and a schedule, so some meet. Each draws a number before it reads
+PostgreSQL, and never replaces a list with a higher number: the one that stays has read what any of
+the others was told of.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -29,6 +34,27 @@ from ibex.stores.postgres import Database
 SIZE: Final = 50  # memories of a list, and of what a reader gets
 TTL: Final = 86_400  # seconds
 _UNPACKED: Final = 5_000  # memories kept as they are used, about 4 KiB each
+
+# KEYS: scores, memories, refreshes. ARGV: number, seconds to live, the model's field and name, then
+# triples: member, score, packed (empty: nothing to keep).
+_REPLACE: Final = """
+local number = tonumber(ARGV[1])
+if number < tonumber(redis.call('HGET', KEYS[3], 'shown') or '0') then return 0 end
+redis.call('HSET', KEYS[3], 'shown', number)
+if number > tonumber(redis.call('HGET', KEYS[3], 'drawn') or '0') then
+  redis.call('HSET', KEYS[3], 'drawn', number)
+end
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
+for i = 5, #ARGV, 3 do
+  redis.call('ZADD', KEYS[1], ARGV[i + 1], ARGV[i])
+  if ARGV[i + 2] ~= '' then redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 2]) end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+redis.call('EXPIRE', KEYS[3], ARGV[2])
+return 1
+"""
 
 # The only member of a list that is known to be empty, so that it is told from a missing one.
 _NOTHING: Final = b"-"
@@ -53,6 +79,7 @@ class HotCache:
         self._client = client
         self._model = model.encode()
         self._memories = MemoryReader(database, model)
+        self._replace = client.register_script(_REPLACE)
 
     async def read(self, org_id: UUID, agent_id: UUID, user_id: UUID | None) -> list[Found]:
         """The 50 best of the agent's own memories and the user's, best first.
@@ -70,7 +97,7 @@ class HotCache:
                 keys.hot_scores(org_id, agent_id, owner), 0, -1, desc=True, withscores=True
             )
             pipeline.hgetall(keys.hot_memories(org_id, agent_id, owner))
-        answers = await _execute(pipeline)
+        answers = await _answered(pipeline.execute())
         ranked: list[tuple[float, bytes, bytes]] = []
         missing: list[UUID | None] = []
         for owner, scores, packed in zip(owners, answers[::2], answers[1::2], strict=True):
@@ -89,29 +116,32 @@ class HotCache:
 
         Raises DatabaseUnavailableError and CacheUnavailableError.
         """
+        name = (org_id, agent_id, user_id)
+        refreshes = keys.hot_refreshes(*name)
+        drawing = self._client.pipeline(transaction=True)
+        drawing.hincrby(refreshes, "drawn", 1)
+        drawing.expire(refreshes, TTL)
+        number, _ = await _answered(drawing.execute())
         now = datetime.now(UTC)
         best = await self._memories.best(org_id, agent_id, user_id, SIZE, now)
-        scores = {one.id.bytes: static_score(one, now) for one in best} or {_NOTHING: 0.0}
-        scores_key = keys.hot_scores(org_id, agent_id, user_id)
-        memories_key = keys.hot_memories(org_id, agent_id, user_id)
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.delete(scores_key, memories_key)
-        pipeline.zadd(scores_key, scores)
-        pipeline.expire(scores_key, TTL)
-        pipeline.hset(memories_key, _MODEL, self._model)
-        if best:
-            pipeline.hset(memories_key, mapping={one.id.bytes: _pack(one) for one in best})
-        pipeline.expire(memories_key, TTL)
-        await _execute(pipeline)
+        values: list[bytes | float] = [number, TTL, _MODEL, self._model]
+        for one in best:
+            values += [one.id.bytes, static_score(one, now), _pack(one)]
+        if not best:
+            values += [_NOTHING, 0.0, b""]
+        await _answered(
+            self._replace(
+                keys=[keys.hot_scores(*name), keys.hot_memories(*name), refreshes], args=values
+            )
+        )
         return len(best)
 
 
-async def _execute(pipeline: "redis.asyncio.client.Pipeline") -> list[Any]:
+async def _answered(call: Awaitable[Any]) -> Any:
     try:
-        answers: list[Any] = await pipeline.execute()
+        return await call
     except (RedisError, OSError) as error:
         raise CacheUnavailableError(f"Redis does not answer ({type(error).__name__}).") from error
-    return answers
 
 
 def _pack(memory: Candidate) -> bytes:

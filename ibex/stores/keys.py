@@ -13,6 +13,11 @@ def hot_memories(org_id: UUID, agent_id: UUID, user_id: UUID | None) -> str:
     return f"ibex:{{{org_id}}}:hot-memories:{agent_id}:{user_id or '-'}"
 
 
+def hot_refreshes(org_id: UUID, agent_id: UUID, user_id: UUID | None) -> str:
+    """Hash: the number that a refresh of the list drew last, and that of the one it shows."""
+    return f"ibex:{{{org_id}}}:hot-refreshes:{agent_id}:{user_id or '-'}"
+
+
 def directive(org_id: UUID, agent_id: UUID) -> str:
     return f"ibex:{{{org_id}}}:directive:{agent_id}"
 

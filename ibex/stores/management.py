@@ -134,6 +134,8 @@ class InjectionRecord:
     dropped: Sequence[Mapping[str, Any]]
     degraded: Sequence[str]
     created_at: datetime
+    observed_at: datetime | None  # None: nobody has looked yet what the answer rests on
+    observations: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def test_assets(defs: Definitions) -> None:
         "memories": ["session_facts"],
         "hot_memories": ["memories"],
         "session_archive": ["completed_sessions"],
+        "memory_usefulness": [],
     }
 
 
@@ -33,7 +34,7 @@ def test_every_asset_says_what_it_is(defs: Definitions) -> None:
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description, key
-        assert node.group_name == "learning"
+        assert node.group_name in ("learning", "use")
         assert node.owners, key
         assert node.kinds, key
 
@@ -42,16 +43,25 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
     repository = defs.get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} == {
         "learn",
+        "observe",
         "housekeeping",
         "reembed",
+        "hot_lists",
         "__ASSET_JOB",
     }
-    assert repository.get_job("learn").executor_def.name == "in_process"
+    for name in ("learn", "observe"):
+        assert repository.get_job(name).executor_def.name == "in_process"
     assert {
         (one.name, one.job_name, one.minimum_interval_seconds, one.default_status)
         for one in repository.sensor_defs
-    } == {("session_sensor", "learn", 4, DefaultSensorStatus.RUNNING)}
+    } == {
+        ("session_sensor", "learn", 4, DefaultSensorStatus.RUNNING),
+        ("answer_sensor", "observe", 60, DefaultSensorStatus.RUNNING),
+    }
     assert {
         (one.name, one.job_name, one.cron_schedule, one.default_status)
         for one in repository.schedule_defs
-    } == {("hourly", "housekeeping", "17 * * * *", DefaultScheduleStatus.RUNNING)}
+    } == {
+        ("hourly", "housekeeping", "17 * * * *", DefaultScheduleStatus.RUNNING),
+        ("hot_lists_hourly", "hot_lists", "41 * * * *", DefaultScheduleStatus.RUNNING),
+    }

@@ -1,4 +1,7 @@
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -8,7 +11,7 @@ from redis.backoff import NoBackoff
 
 from ibex.errors import CacheUnavailableError
 from ibex.ids import new_id
-from ibex.memory.model import Category
+from ibex.memory.model import Candidate, Category
 from ibex.stores import keys
 from ibex.stores.hot import SIZE, HotCache
 from ibex.stores.identity import IdentityStore
@@ -136,6 +139,70 @@ async def test_a_list_with_another_models_vectors_is_missing(
         assert (listed.memories, listed.missing) == ([], (None,))
         await other.refresh(org_id, agent)
         assert (await other.lookup(org_id, agent, None)).missing == ()
+
+
+class Slow(HotCache):
+    """Waits between reading PostgreSQL and writing to Redis."""
+
+    def __init__(self, client: redis.asyncio.Redis, database: Database) -> None:
+        super().__init__(client, database)
+        self.has_read, self.may_write = asyncio.Event(), asyncio.Event()
+        self._memories.best = self._and_wait(self._memories.best)  # type: ignore[method-assign]
+
+    def _and_wait(
+        self, best: Callable[..., Awaitable[list[Candidate]]]
+    ) -> Callable[..., Coroutine[Any, Any, list[Candidate]]]:
+        async def best_and_wait(*arguments: Any) -> list[Candidate]:
+            found = await best(*arguments)
+            self.has_read.set()
+            await self.may_write.wait()
+            return found
+
+        return best_and_wait
+
+
+@pytest.fixture
+def slow(redis_client: redis.asyncio.Redis, database: Database) -> Slow:
+    return Slow(redis_client, database)
+
+
+async def listed_usefulness(hot: HotCache, org_id: UUID, agent_id: UUID) -> float:
+    (listed,) = await hot.read(org_id, agent_id, None)
+    return listed.candidate.usefulness
+
+
+async def test_of_two_refreshes_at_once_the_one_that_read_last_stays(
+    hot: HotCache, slow: Slow, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    memory = await remember(database, org_id, agent_id, "The host is a.")
+    refreshing = asyncio.create_task(slow.refresh(org_id, agent_id))
+    await slow.has_read.wait()
+    await change(database, org_id, memory, usefulness=0.9)
+    await hot.refresh(org_id, agent_id)
+    slow.may_write.set()
+    await refreshing
+    assert await listed_usefulness(hot, org_id, agent_id) == 0.9
+
+
+async def test_a_refresh_from_before_redis_lost_all_holds_up_nobody(
+    hot: HotCache,
+    slow: Slow,
+    redis_client: redis.asyncio.Redis,
+    database: Database,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    memory = await remember(database, org_id, agent_id, "The host is a.")
+    for _ in range(3):
+        await hot.refresh(org_id, agent_id)
+    refreshing = asyncio.create_task(slow.refresh(org_id, agent_id))
+    await slow.has_read.wait()
+    await redis_client.delete(keys.hot_refreshes(org_id, agent_id, None))
+    slow.may_write.set()
+    await refreshing
+    await change(database, org_id, memory, usefulness=0.9)
+    await hot.refresh(org_id, agent_id)
+    assert await listed_usefulness(hot, org_id, agent_id) == 0.9
 
 
 async def test_a_redis_that_is_away_is_named(database: Database) -> None:

@@ -324,14 +324,28 @@ def test_garbage_is_noticed_and_packed_away() -> None:
     index = index_of(*(memory(n, f"Fact {n}.") for n in range(200)))
     size = index.nbytes
     assert index.packed().nbytes <= size
-    for _ in range(2):
-        index.apply(memory(n, f"Another fact {n}.") for n in range(200))
+    for turn in range(2):
+        index.apply(memory(n, f"Another fact {n} of {turn}.") for n in range(200))
     assert index.wants_packing
     assert index.nbytes > 2 * size
     packed = index.packed()
     assert not packed.wants_packing
     assert len(packed) == 200
     assert packed.nbytes < 1.5 * size
+
+
+def test_usefulness_and_accesses_change_in_place() -> None:
+    known = memory(1, "The host is db.example.com.")
+    index = index_of(known, memory(2, "The cat flies."))
+    size = index.nbytes
+    moved = replace(known, usefulness=0.9, access_count=7)
+    for _ in range(500):
+        index.apply([moved])
+    assert not index.wants_packing
+    assert index.nbytes == size
+    found = {one.candidate.id: one.candidate for one in index.search(None, "host", None, width=2)}
+    assert found[known.id].figures == as_candidate(moved).figures
+    assert found[known.id].content == known.content
 
 
 def test_a_hot_list_follows_the_time_and_the_changes() -> None:

@@ -72,6 +72,7 @@ TENANT_TABLES = (
     "memory_versions",
     "memory_relationships",
     "memory_tags",
+    "memory_feedback",
     "erasure_requests",
     "tombstones",
     "audit_log",

@@ -124,6 +124,12 @@ class ContextInjection(Base):
         tenant_reference("session_id", "sessions"),
         UniqueConstraint("org_id", "request_id"),
         Index("ix_context_injections_session", "org_id", "session_id"),
+        Index(
+            "ix_context_injections_unobserved",
+            "org_id",
+            "created_at",
+            postgresql_where=text("observed_at IS NULL AND memories <> '[]'"),
+        ),
     )
 
     org_id: Mapped[OrgId] = mapped_column(organization_key())
@@ -146,6 +152,10 @@ class ContextInjection(Base):
     decisions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     # what did not arrive in time
     degraded: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    # when it was found out which memories the answer rests on; NULL: not yet
+    observed_at: Mapped[datetime | None]
+    # [{memory_id, support, weight}], see ibex/memory/usefulness.py
+    observations: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     created_at: Mapped[Created]
 
 

@@ -43,6 +43,7 @@ class Memory(Base):
         ),
         CheckConstraint(one_of("source", *_SOURCES), name="source"),
         CheckConstraint("confidence BETWEEN 0 AND 1 AND usefulness BETWEEN 0 AND 1", name="unit"),
+        CheckConstraint("observed_usefulness BETWEEN 0 AND 1", name="observed_unit"),
         CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name="validity"),
         CheckConstraint("octet_length(content_hash) = 32", name="content_hash"),
         # Exact duplicates: the same words, for the same agent and user, believed at this time.
@@ -79,7 +80,9 @@ class Memory(Base):
     content: Mapped[str]
     content_hash: Mapped[Bytes]
     confidence: Mapped[float] = mapped_column(Float)
+    # what recall goes by: the average over the answers and the votes of memory_feedback
     usefulness: Mapped[float] = mapped_column(Float, server_default="0.5")
+    observed_usefulness: Mapped[float] = mapped_column(Float, server_default="0.5")
     access_count: Mapped[int] = mapped_column(server_default="0")
     last_accessed_at: Mapped[datetime | None]
     status: Mapped[str] = mapped_column(server_default="active")
@@ -197,4 +200,39 @@ class MemoryTag(Base):
     org_id: Mapped[OrgId] = mapped_column(organization_key())
     memory_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     tag: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[Created]
+
+
+class MemoryFeedback(Base):
+    """Somebody's word on whether a memory helped: one for a request, whoever gives it, and one of
+    each token for the memory as such (`request_id` NULL)."""
+
+    __tablename__ = "memory_feedback"
+    __table_args__ = (
+        tenant_reference("memory_id", "memories"),
+        Index(
+            "uq_memory_feedback_request",
+            "org_id",
+            "memory_id",
+            "request_id",
+            unique=True,
+            postgresql_where=text("request_id IS NOT NULL"),
+        ),
+        Index(
+            "uq_memory_feedback_token",
+            "org_id",
+            "memory_id",
+            "token_id",
+            unique=True,
+            postgresql_where=text("request_id IS NULL"),
+        ),
+        Index("ix_memory_feedback_request", "org_id", "request_id"),
+    )
+
+    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    id: Mapped[Id]
+    memory_id: Mapped[UUID] = mapped_column(Uuid)
+    request_id: Mapped[str | None]
+    token_id: Mapped[UUID] = mapped_column(Uuid)
+    helpful: Mapped[bool]
     created_at: Mapped[Created]

@@ -81,7 +81,7 @@ LIMIT $4;
 -- name: injections
 -- What was put into these requests.
 SELECT request_id, agent_id, session_id, memories, directive_version, position, tokens, sha256,
-  insertions, dropped, degraded, created_at
+  insertions, dropped, degraded, created_at, observed_at, observations
 FROM ibex_core.context_injections
 WHERE org_id = $1 AND request_id = ANY ($2::text[]);
 

@@ -36,12 +36,15 @@ async def test_what_another_organization_has_does_not_exist(
         ("POST", "/sessions/{}/complete", session, nobody),
         ("GET", "/sessions?agent={}", agent_id, nobody),
         ("GET", "/injections/{}", request_id, nobody),
+        ("POST", "/injections/{}/feedback", request_id, nobody),
+        ("POST", "/memories/{}/feedback", memory, nobody),
         ("DELETE", "/tokens/{}", token.id, nobody),
     ):
-        mine = await api.call(method, path.format(known))
+        body = {"helpful": True} if path.endswith("/feedback") else None
+        mine = await api.call(method, path.format(known), body)
         assert mine.status != 404 or path.endswith("/directive"), path
-        theirs = await stranger.call(method, path.format(known))
-        absent = await stranger.call(method, path.format(unknown))
+        theirs = await stranger.call(method, path.format(known), body)
+        absent = await stranger.call(method, path.format(unknown), body)
         assert theirs.status == absent.status == 404, path
         assert theirs.body["error"] == absent.body["error"]
 
