@@ -6,6 +6,7 @@ from dagster import AssetExecutionContext, Failure, ResourceParam, asset
 
 from assets.each import each, error_code
 from assets.memories import LearnedSession
+from assets.session_episodes import RecordedSession
 from assets.stores import GROUP, OWNERS, Stores
 
 _AT_ONCE = 4
@@ -15,6 +16,7 @@ _AT_ONCE = 4
 def hot_memories(
     context: AssetExecutionContext,
     stores: ResourceParam[Stores],
+    session_episodes: list[RecordedSession],
     memories: list[LearnedSession],
 ) -> None:
     """The 50 memories that matter most of every agent, and of every user, that has new ones.
@@ -22,11 +24,9 @@ def hot_memories(
     A cache: each list is made anew from PostgreSQL and swapped in at once.
     """
     started = time.monotonic()
-    touched = {
-        (one.job.org_id, one.job.agent_id, one.job.user_id)
-        for one in memories
-        if one.written.created
-    }
+    changed = [one.job for one in session_episodes if one.written.created]
+    changed += [one.job for one in memories if one.written.created]
+    touched = {(job.org_id, job.agent_id, job.user_id) for job in changed}
     outcomes = stores.wait(
         each(touched, lambda owner: stores.hot.refresh(*owner), at_once=_AT_ONCE)
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dagster import AssetExecutionContext, ResourceParam, asset
 
 from assets.each import Outcomes, each, give_back
+from assets.session_episodes import RecordedSession
 from assets.stores import GROUP, OWNERS, Stores
 from ibex.stores.jobs import ClaimedSession
 
@@ -29,15 +30,16 @@ class SessionFacts:
 def session_facts(
     context: AssetExecutionContext,
     stores: ResourceParam[Stores],
-    completed_sessions: list[ClaimedSession],
+    session_episodes: list[RecordedSession],
 ) -> list[SessionFacts]:
-    """Facts that a model found in each claimed session's new turns, by a JSON schema.
+    """Facts that a model found in each claimed session's new turns, by a JSON schema, once what
+    was said is remembered.
 
     A session that fails goes back to wait, or becomes a dead letter; the others go on. Nothing of
     this is stored: the next asset keeps what is kept.
     """
     started = time.monotonic()
-    outcomes = stores.wait(_extract_all(stores, completed_sessions))
+    outcomes = stores.wait(_extract_all(stores, [one.job for one in session_episodes]))
     facts = outcomes.done
     context.add_output_metadata(
         {

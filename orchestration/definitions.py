@@ -11,6 +11,7 @@ from assets import (
     memories,
     memory_usefulness,
     session_archive,
+    session_episodes,
     session_facts,
 )
 from ibex.settings import Settings, load_settings
@@ -27,6 +28,7 @@ def definitions(settings: Settings) -> Definitions:
         assets=load_assets_from_modules(
             [
                 completed_sessions,
+                session_episodes,
                 session_facts,
                 memories,
                 hot_memories,

@@ -4,23 +4,25 @@ A matrix of unit vectors for the meaning, `Postings` for the words, and columns 
 candidate needs. The vectors stand there twice: as bytes, a quarter of the memory to go through for
 every question, and as they are, for the few rows that the bytes bring near.
 
+An episode is searched by what was said around it too (`ibex.memory.threads`), so its row changes
+when a neighbour comes or goes.
+
 Rows are only ever appended: a memory that says something else gets a new row, and the old one dies;
 only what its score rests on changes in place. `packed()`
 makes a copy without the dead. One index belongs to one (organization, agent); which rows an asker
 may see is decided here, by the owner of each row.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import numkong
 import numpy as np
 import numpy.typing as npt
 
 from ibex.memory import scoring
+from ibex.memory.columns import Columns, Remembered
 from ibex.memory.model import (
     CATEGORY_NUMBER,
     Candidate,
@@ -31,14 +33,17 @@ from ibex.memory.model import (
     Vector,
 )
 from ibex.memory.packing import RELEVANCE_FLOOR
-from ibex.memory.postings import Floats, Mask, Postings, Rows
-from ibex.memory.terms import terms_of
+from ibex.memory.postings import Floats, Postings, Rows
+from ibex.memory.terms import date_terms, terms_of
+from ibex.memory.threads import Threads, Words, together
+from ibex.memory.views import Static, View
 
-DIMENSIONS: Final = 384
+__all__ = ["MemoryIndex", "Remembered"]
 #: Dead rows, and pairs of term and row that are not packed, beyond which `packed()` pays.
 GARBAGE_SHARE: Final = 0.2
 LATE_PAIRS: Final = 20_000
 
+_Halves = npt.NDArray[np.float16]
 _CATEGORIES: Final = tuple(Category)
 _NOBODY: Final = 0  # the owner of the agent's own memories
 _VIEWS: Final = 64  # of users, kept
@@ -47,26 +52,12 @@ _STATIC_SECONDS: Final = 60.0  # how long a static score holds: half-lives are y
 #: 0.003 of cosine.
 _SPARE: Final = 28
 _DIGITS: Final = 6  # of a score and its parts; float32 has one more
-# What Python's objects of a row cost, beside its columns: two UUIDs' worth, a date, dictionary;
-# and those of a row that was found once: the candidate, its line and digest.
+# What Python's objects cost: of a row; of one that was found, with its line and digest; of an
+# episode's place; of the vector of its own words.
 _OBJECT_BYTES: Final = 400
 _FOUND_BYTES: Final = 1200
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """A memory in force, as an index takes it."""
-
-    id: UUID
-    user_id: UUID | None  # None: the agent's own
-    version: int
-    category: Category
-    content: str = field(repr=False)
-    confidence: float
-    usefulness: float
-    access_count: int
-    valid_from: datetime
-    embedding: Vector = field(repr=False)
+_PLACE_BYTES: Final = 400
+_OWN_BYTES: Final = 1000
 
 
 class MemoryIndex:
@@ -80,12 +71,14 @@ class MemoryIndex:
         self._valid_from: list[datetime] = []
         self._candidates: dict[int, Candidate] = {}  # of rows that were found
         self._content_bytes = 0
-        self._columns = _Columns.empty(capacity)
+        self._columns = Columns.empty(capacity)
         self._postings = Postings()
+        self._threads = Threads()
+        self._own: dict[int, _Halves] = {}  # of rows with neighbours: the vector of the own words
         self._owners: dict[UUID, int] = {}
         self._row_of: dict[UUID, int] = {}
-        self._views: dict[int, _View] = {}
-        self._static: _Static | None = None
+        self._views: dict[int, View] = {}
+        self._static: Static | None = None
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -95,6 +88,7 @@ class MemoryIndex:
         """About what it takes in memory."""
         found = _FOUND_BYTES * len(self._candidates)
         objects = _OBJECT_BYTES * len(self._ids) + self._content_bytes + found
+        objects += _PLACE_BYTES * len(self._threads) + _OWN_BYTES * len(self._own)
         return self._columns.nbytes + self._postings.nbytes + objects
 
     @property
@@ -103,23 +97,38 @@ class MemoryIndex:
         dead = rows - len(self._row_of)
         return dead > max(64, rows * GARBAGE_SHARE) or self._postings.late > LATE_PAIRS
 
-    def ids(self) -> frozenset[UUID]:
-        return frozenset(self._row_of)
-
     def apply(self, changed: Iterable[Remembered], gone: Iterable[UUID] = ()) -> None:
         """Take in memories that are new or changed, and forget those that are `gone`.
 
         Doing it again changes nothing that a search shows.
         """
+        taken: dict[UUID, Remembered] = {}
+        beside: set[UUID] = set()  # neighbours of what comes or goes
         for memory_id in gone:
-            self._drop(memory_id)
+            beside |= self._drop(memory_id)
         for memory in changed:
             row = self._row_of.get(memory.id)
             if row is not None and self._says(row, memory):
-                self._refigure(row, memory)
+                self._columns.set_figures(row, memory)
+                self._candidates.pop(row, None)
             else:
-                self._drop(memory.id)
-                self._add(memory)
+                beside |= self._drop(memory.id)
+                taken[memory.id] = memory
+        for memory in taken.values():
+            if memory.place is not None:
+                self._threads.add(memory.id, memory.place)
+                beside |= {other for _, other in self._threads.beside(memory.id)}
+        words = {one.id: Words.of(one.content, one.embedding) for one in taken.values()}
+        again = [self._remembered(one) for one in beside if one in self._row_of]
+        for memory in (*taken.values(), *again):
+            for _, other in self._threads.beside(memory.id):
+                if other not in words:
+                    words[other] = self._words(other)
+            if memory.id not in words:
+                words[memory.id] = self._words(memory.id)
+        for memory in (*taken.values(), *again):
+            self._forget(memory.id)
+            self._add(memory, words)
         self._views.clear()
         self._static = None
 
@@ -136,6 +145,8 @@ class MemoryIndex:
         copy._content_bytes = sum(map(len, copy._contents))
         copy._columns = self._columns.taken(alive)
         copy._postings = self._postings.packed(places)
+        copy._threads = self._threads.copy()
+        copy._own = {int(places[row]): vector for row, vector in self._own.items()}
         copy._owners = dict(self._owners)
         copy._row_of = {memory_id: row for row, memory_id in enumerate(copy._ids)}
         return copy
@@ -171,7 +182,7 @@ class MemoryIndex:
             None if lexical is None else lexical[rows],
             len(rows),
         )
-        found = _Static(static.parts[rows], static.scores[rows], static.exempt[rows], static.at)
+        found = Static(static.parts[rows], static.scores[rows], static.exempt[rows], static.at)
         best = self._best(rows, found.keys(relevance), size)
         parts = np.column_stack((relevance[best], found.parts[best])).astype(np.float64)
         scores = found.composites(relevance)[best].astype(np.float64)
@@ -211,7 +222,7 @@ class MemoryIndex:
             found = np.union1d(worded, view.rows[near])
         return [Found(self._candidate(row), float(met[row]), "cold") for row in found.tolist()]
 
-    def _static_at(self, now: datetime) -> "_Static":
+    def _static_at(self, now: datetime) -> Static:
         """What the scores rest on before there is a question; holds for a minute."""
         moment = now.timestamp()
         static = self._static
@@ -225,7 +236,7 @@ class MemoryIndex:
                 columns.access_count[:count],
                 moment,
             )
-            static = self._static = _Static(
+            static = self._static = Static(
                 parts=parts.astype(np.float32),
                 scores=scoring.static_scores(parts).astype(np.float32),
                 exempt=columns.category[:count] == CATEGORY_NUMBER[Category.PROCEDURAL],
@@ -233,7 +244,7 @@ class MemoryIndex:
             )
         return static
 
-    def _hot(self, view: "_View", static: "_Static", size: int) -> frozenset[int]:
+    def _hot(self, view: View, static: Static, size: int) -> frozenset[int]:
         """The rows of the `size` with the highest `scoring.static_score`."""
         if view.hot_at != static.at or view.hot_size != size:
             scores = static.scores if view.whole else static.scores[view.rows]
@@ -255,18 +266,18 @@ class MemoryIndex:
             usefulness=float(columns.usefulness[row]),
             access_count=int(columns.access_count[row]),
             valid_from=self._valid_from[row],
-            embedding=columns.matrix[row],
+            embedding=self._own_vector(row),
         )
         return candidate
 
-    def _lexical(self, question: str, view: "_View") -> Floats | None:
+    def _lexical(self, question: str, view: View) -> Floats | None:
         terms = terms_of(question)
         if not terms or not len(view.rows):
             return None
         visible = None if view.whole else view.mask
         return self._postings.scores(terms, visible, len(self._ids), len(view.rows))
 
-    def _cosines(self, view: "_View", vector: Vector) -> Floats:
+    def _cosines(self, view: View, vector: Vector) -> Floats:
         matrix = self._columns.matrix
         if 4 * len(view.rows) < len(self._ids):
             return matrix[view.rows] @ vector
@@ -285,7 +296,7 @@ class MemoryIndex:
             equal.sort(key=lambda place: self._ids[rows[place]])
         return np.concatenate((best, np.array(equal[:missing], np.int32)))
 
-    def _view(self, user_id: UUID | None) -> "_View":
+    def _view(self, user_id: UUID | None) -> View:
         owner = _NOBODY if user_id is None else self._owners.get(user_id, _NOBODY)
         view = self._views.get(owner)
         if view is None:
@@ -293,7 +304,7 @@ class MemoryIndex:
             owners, alive = self._columns.owner[:rows], self._columns.alive[:rows]
             mask = alive & ((owners == _NOBODY) | (owners == owner))
             seen = np.flatnonzero(mask).astype(np.int32)
-            view = _View(mask, seen, whole=len(seen) == rows)
+            view = View(mask, seen, whole=len(seen) == rows)
             if len(self._views) >= _VIEWS:
                 del self._views[next(iter(self._views))]
             self._views[owner] = view
@@ -301,7 +312,7 @@ class MemoryIndex:
 
     def _says(self, row: int, memory: Remembered) -> bool:
         """The row is this memory but for what its score rests on."""
-        columns = self._columns
+        columns, own = self._columns, self._own.get(row)
         owner = _NOBODY if memory.user_id is None else self._owners.get(memory.user_id)
         return (
             self._contents[row] == memory.content
@@ -309,143 +320,81 @@ class MemoryIndex:
             and columns.version[row] == memory.version
             and columns.category[row] == CATEGORY_NUMBER[memory.category]
             and columns.owner[row] == owner
-            and bool((columns.matrix[row] == memory.embedding).all())
+            and self._threads.place(memory.id) == memory.place
+            and np.array_equal(
+                columns.matrix[row] if own is None else own,
+                memory.embedding if own is None else memory.embedding.astype(np.float16),
+            )
         )
 
-    def _refigure(self, row: int, memory: Remembered) -> None:
-        """Usefulness and accesses change with the answers: no reason for a new row."""
-        columns = self._columns
-        columns.confidence[row] = memory.confidence
-        columns.usefulness[row] = memory.usefulness
-        columns.access_count[row] = memory.access_count
-        self._candidates.pop(row, None)
+    def _drop(self, memory_id: UUID) -> set[UUID]:
+        """Forget the memory and its place; whose neighbour it was."""
+        beside = {other for _, other in self._threads.beside(memory_id)}
+        self._threads.drop(memory_id)
+        self._forget(memory_id)
+        return beside
 
-    def _drop(self, memory_id: UUID) -> None:
+    def _forget(self, memory_id: UUID) -> None:
         row = self._row_of.pop(memory_id, None)
         if row is not None:
             self._columns.alive[row] = False
             self._content_bytes -= len(self._contents[row])
             self._contents[row] = ""
             self._candidates.pop(row, None)
+            self._own.pop(row, None)
 
-    def _add(self, memory: Remembered) -> None:
+    def _words(self, memory_id: UUID) -> Words:
+        row = self._row_of[memory_id]
+        return Words.of(self._contents[row], self._own_vector(row))
+
+    def _own_vector(self, row: int) -> Vector:
+        halves = self._own.get(row)
+        return self._columns.matrix[row] if halves is None else halves.astype(np.float32)
+
+    def _remembered(self, memory_id: UUID) -> Remembered:
+        """An episode, as it was taken in."""
+        row, columns = self._row_of[memory_id], self._columns
+        place = self._threads.place(memory_id)
+        return Remembered(
+            id=memory_id,
+            user_id=place.user_id if place else None,
+            version=int(columns.version[row]),
+            category=_CATEGORIES[columns.category[row]],
+            content=self._contents[row],
+            confidence=float(columns.confidence[row]),
+            usefulness=float(columns.usefulness[row]),
+            access_count=int(columns.access_count[row]),
+            valid_from=self._valid_from[row],
+            embedding=self._own_vector(row).copy(),
+            place=place,
+        )
+
+    def _add(self, memory: Remembered, words: Mapping[UUID, Words]) -> None:
+        """`words`: its own, and those of its neighbours."""
         row = len(self._ids)
         if row == len(self._columns.alive):
             self._columns = self._columns.grown(max(64, row // 4))
             self._candidates.clear()  # they hold the old matrix
-        terms = terms_of(memory.content)
-        owner = _NOBODY
-        if memory.user_id is not None:
-            owner = self._owners.setdefault(memory.user_id, len(self._owners) + 1)
+        near = [(distance, words[other]) for distance, other in self._threads.beside(memory.id)]
+        vector, amounts = together(words[memory.id], near)
+        if near:
+            self._own[row] = memory.embedding.astype(np.float16)
         columns = self._columns
-        columns.matrix[row] = memory.embedding
-        columns.codes[row], columns.step[row] = _coded(memory.embedding)
-        columns.owner[row] = owner
-        columns.category[row] = CATEGORY_NUMBER[memory.category]
-        columns.version[row] = memory.version
-        columns.confidence[row] = memory.confidence
-        columns.usefulness[row] = memory.usefulness
-        columns.access_count[row] = memory.access_count
-        columns.valid_from[row] = memory.valid_from.timestamp()
-        columns.alive[row] = True
+        columns.set_vector(row, vector)
+        if memory.user_id is None:
+            columns.owner[row] = _NOBODY
+        else:
+            columns.owner[row] = self._owners.setdefault(memory.user_id, len(self._owners) + 1)
+        columns.set_fixed(row, memory)
+        columns.set_figures(row, memory)
         self._ids.append(memory.id)
         self._contents.append(memory.content)
         self._valid_from.append(memory.valid_from)
         self._content_bytes += len(memory.content)
         self._row_of[memory.id] = row
-        self._postings.add(row, terms)
+        for term in date_terms(memory.valid_from):
+            amounts[term] = amounts.get(term, 0.0) + 1
+        self._postings.add(row, amounts)
 
 
-@dataclass
-class _View:
-    """What one user, or nobody, may see."""
-
-    mask: Mask
-    rows: Rows  # where the mask is true
-    whole: bool  # every row is seen
-    hot: frozenset[int] = frozenset()  # rows
-    hot_size: int = 0
-    hot_at: float = float("-inf")  # seconds since 1970
-
-
-@dataclass(frozen=True)
-class _Static:
-    """Of every row, the dead ones included."""
-
-    parts: Floats  # shape (rows, 4): all parts of the score but the relevance
-    scores: Floats  # shape (rows,)
-    exempt: Mask  # relevant to every question
-    at: float  # seconds since 1970
-
-    def composites(self, relevance: Floats) -> Floats:
-        """The score of each row."""
-        return self.scores + relevance * np.float32(scoring.WEIGHTS.relevance)
-
-    def keys(self, relevance: Floats) -> Floats:
-        """As `composites`, and all that are relevant before all that are not."""
-        return self.composites(relevance) + ((relevance >= RELEVANCE_FLOOR) | self.exempt)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    matrix: npt.NDArray[np.float32]
-    codes: npt.NDArray[np.int8]  # the matrix in whole steps, shape (rows, 384)
-    step: npt.NDArray[np.float32]  # of each row's codes
-    owner: npt.NDArray[np.int32]
-    category: npt.NDArray[np.int8]
-    version: npt.NDArray[np.int32]
-    confidence: npt.NDArray[np.float64]
-    usefulness: npt.NDArray[np.float64]
-    access_count: npt.NDArray[np.int32]
-    valid_from: npt.NDArray[np.float64]  # seconds since 1970
-    alive: Mask
-
-    @classmethod
-    def empty(cls, capacity: int) -> "_Columns":
-        return cls(
-            matrix=np.empty((capacity, DIMENSIONS), np.float32),
-            codes=np.empty((capacity, DIMENSIONS), np.int8),
-            step=np.empty(capacity, np.float32),
-            owner=np.empty(capacity, np.int32),
-            category=np.empty(capacity, np.int8),
-            version=np.empty(capacity, np.int32),
-            confidence=np.empty(capacity, np.float64),
-            usefulness=np.empty(capacity, np.float64),
-            access_count=np.empty(capacity, np.int32),
-            valid_from=np.empty(capacity, np.float64),
-            alive=np.zeros(capacity, np.bool_),
-        )
-
-    @property
-    def nbytes(self) -> int:
-        return sum(column.nbytes for column in vars(self).values())
-
-    def roughly(self, vector: Vector, count: int) -> Floats:
-        """The cosines of the first `count` rows with `vector`, from codes."""
-        code, step = _coded(vector)
-        dots = numkong.cdist(code.reshape(1, -1), self.codes[:count], metric="dot")
-        cosines = np.asarray(dots).reshape(count).astype(np.float32)
-        cosines *= self.step[:count]
-        cosines *= step
-        return cosines
-
-    def taken(self, rows: Rows) -> "_Columns":
-        return _Columns(**{name: column[rows] for name, column in vars(self).items()})
-
-    def grown(self, by: int) -> "_Columns":
-        return _Columns(
-            **{
-                name: np.concatenate((column, np.zeros((by, *column.shape[1:]), column.dtype)))
-                for name, column in vars(self).items()
-            }
-        )
-
-
-def _coded(vector: Vector) -> tuple[npt.NDArray[np.int8], np.float32]:
-    """In whole steps from -127 to 127, and the step."""
-    step = np.float32(max(float(np.abs(vector).max()), _LEAST_STEP) / 127)
-    return np.rint(vector / step).astype(np.int8), step
-
-
-_LEAST_STEP: Final = 1e-12
 _NO_ROWS: Rows = np.empty(0, np.int32)

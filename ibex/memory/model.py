@@ -57,6 +57,7 @@ class Fact:
     subject: str = field(default="", repr=False)
     attribute: str = field(default="", repr=False)
     valid_from: datetime | None = None  # None: when it was said
+    place: int | None = None  # of an episode: its number in the order of the session
 
 
 @dataclass(frozen=True)

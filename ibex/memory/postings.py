@@ -7,7 +7,7 @@ against a constant, so that nobody's score tells of another's memories.
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -52,14 +52,12 @@ class Postings:
         packed = self._starts.nbytes + self._rows.nbytes + self._met.nbytes
         return packed + 120 * (len(self._numbers) + len(self._late) + self._late_size)
 
-    def add(self, row: int, terms: Iterable[str]) -> None:
-        """`row` is higher than every row added before."""
-        counts = Counter(terms)
-        length = counts.total()
-        for term, count in counts.items():
+    def add(self, row: int, amounts: Mapping[str, float]) -> None:
+        """`amounts` of each term, see `amounts_of`. `row` is higher than every row added before."""
+        for term, amount in amounts.items():
             number = self._numbers.setdefault(term, len(self._numbers))
-            self._late.setdefault(number, []).append((row, met(count, length)))
-        self._late_size += len(counts)
+            self._late.setdefault(number, []).append((row, met(amount)))
+        self._late_size += len(amounts)
 
     def packed(self, places: Rows) -> "Postings":
         """A copy in which all is packed; `places` has the new number of each row, -1: dropped."""
@@ -138,11 +136,16 @@ def term_weight(holders: int, count: int) -> float:
     return math.log1p((total - known + 0.5) / (known + 0.5))
 
 
-def met(count: int, length: int) -> float:
-    """How well a memory of this length (in terms) meets a term that it has so often; 1: one of
-    typical length that has it once."""
-    damping = SATURATION * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * length / TYPICAL_LENGTH)
-    return count * (SATURATION + 1) / (count + damping)
+def amounts_of(terms: Iterable[str]) -> dict[str, float]:
+    """How much a text has of each of its terms: 1 is once in a text of typical length."""
+    counts = Counter(terms)
+    damping = 1 - LENGTH_WEIGHT + LENGTH_WEIGHT * counts.total() / TYPICAL_LENGTH
+    return {term: count / damping for term, count in counts.items()}
+
+
+def met(amount: float) -> float:
+    """How well a memory meets a term of which it has so much; 1 is met by 1."""
+    return amount * (SATURATION + 1) / (amount + SATURATION)
 
 
 _NO_ROWS: Rows = np.empty(0, np.int32)

@@ -4,11 +4,14 @@ Lower case, without the English stop words, stemmed (Snowball's English stemmer)
 a language stays as it is written: a number, and a name with points, dashes, slashes or the like
 inside, which is a term as a whole and each of its parts another, so that `db.example.com` is found
 by its letters, and by `example` too. Scripts without spaces are cut into pairs of characters.
+
+A date has terms too, those of "8 May 2023", so that what was said then is found by it.
 """
 
 import re
 import threading
 import unicodedata
+from datetime import UTC, datetime
 from typing import Final
 
 import Stemmer
@@ -31,6 +34,10 @@ _PART = re.compile(r"[^\W_]+")
 _POSSESSIVE = re.compile(r"['\u2019]s?\b")
 _UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _LONGEST: Final = 100  # characters of a term
+_MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June", "July", "August", "September"),
+    *("October", "November", "December"),
+)
 
 _stemmers = threading.local()  # an instance is for one thread
 
@@ -48,6 +55,12 @@ def terms_of(text: str) -> list[str]:
             _add_special(whole, plain, found)
     found.extend(_stemmer().stemWords(plain))
     return found
+
+
+def date_terms(moment: datetime) -> list[str]:
+    """Of its day in UTC, as one says it in English."""
+    day = moment.astimezone(UTC)
+    return terms_of(f"{day.day} {_MONTHS[day.month - 1]} {day.year}")
 
 
 def _add_special(whole: str, plain: list[str], found: list[str]) -> None:

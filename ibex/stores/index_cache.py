@@ -25,6 +25,7 @@ import numpy as np
 from ibex.errors import DatabaseUnavailableError
 from ibex.memory.index import MemoryIndex, Remembered
 from ibex.memory.model import NO_VECTOR, Category, Found, Ranked, Vector
+from ibex.memory.threads import Place
 from ibex.settings import DEFAULT_EMBEDDING_MODEL
 from ibex.stores.hot import SIZE
 from ibex.stores.memories import SEARCH_WIDTH
@@ -53,8 +54,8 @@ _HEAD_START: Final = 0.05  # seconds
 #: Rows that are taken in at once: about 2 ms of the interpreter.
 _CHUNK: Final = 64
 _FETCH: Final = 512
-# What a row will take, to know before loading; vector, columns, words and objects.
-_ROW_BYTES: Final = 3000
+# What a row will take, to know before loading: an episode with its neighbours.
+_ROW_BYTES: Final = 5000
 _VECTOR_HEADER: Final = 4  # bytes before the numbers in pgvector's binary form
 
 Owner = tuple[UUID, UUID]  # organization, agent
@@ -288,6 +289,13 @@ def _remembered(rows: Iterable[asyncpg.Record]) -> list[Remembered]:
             embedding=NO_VECTOR
             if row["embedding"] is None
             else np.frombuffer(row["embedding"], ">f4", offset=_VECTOR_HEADER),
+            place=_place(row),
         )
         for row in rows
     ]
+
+
+def _place(row: asyncpg.Record) -> Place | None:
+    if row["session_id"] is None or row["place"] is None:
+        return None
+    return Place(row["session_id"], row["user_id"], row["place"])

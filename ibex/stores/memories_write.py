@@ -89,5 +89,6 @@ def _row(memory: NewMemory) -> dict[str, Any]:
         "valid_from": memory.valid_from,
         "turns": fact.turns,
         "message_ids": fact.message_ids,
+        "place": fact.place,
         "redactions": memory.redactions,
     }

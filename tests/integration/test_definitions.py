@@ -21,9 +21,10 @@ def test_assets(defs: Definitions) -> None:
         for key in graph.get_all_asset_keys()
     } == {
         "completed_sessions": [],
-        "session_facts": ["completed_sessions"],
+        "session_episodes": ["completed_sessions"],
+        "session_facts": ["session_episodes"],
         "memories": ["session_facts"],
-        "hot_memories": ["memories"],
+        "hot_memories": ["memories", "session_episodes"],
         "session_archive": ["completed_sessions"],
         "memory_usefulness": [],
     }

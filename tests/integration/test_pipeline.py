@@ -94,7 +94,8 @@ async def test_a_completed_session_becomes_memories_hot_memories_and_an_archive(
     made = metadata(result)
     assert made["completed_sessions"]["sessions"] == 1
     assert made["session_facts"]["prompt_tokens"] > 0
-    assert made["memories"]["memories"] == len(found)
+    learned = made["memories"]["memories"] + made["session_episodes"]["episodes"]
+    assert learned == len(found)
     assert made["hot_memories"]["memories"] == len(found)
     assert made["session_archive"]["bytes"] == len(archived)
     assert not any(one in str(made) for one in (*found, *TALK))
@@ -147,6 +148,8 @@ async def test_a_model_that_is_down_makes_its_sessions_wait_and_the_archive_goes
     result = await learn(down)
     made = metadata(result)
     assert (made["session_facts"]["sessions"], made["session_facts"]["failed"]) == (0, 1)
+    assert sorted(await contents(database, org_id)) == sorted(f"User: {text}" for text in TALK)
+    assert made["hot_memories"]["memories"] == len(TALK)
     assert made["session_archive"]["sessions"] == 1
     async with database.tenant(org_id) as connection:
         job = await connection.fetchrow(
@@ -165,7 +168,7 @@ async def test_without_the_embedder_nothing_is_written_and_the_session_waits(
     await add_session(database, org_id, agent_id)
     down = settings.model_copy(update={"embedder_url": f"http://127.0.0.1:{free_port()}"})
     made = metadata(await learn(down))
-    assert (made["memories"]["failed"], made["memories"]["memories"]) == (1, 0)
+    assert (made["session_episodes"]["failed"], made["session_facts"]["sessions"]) == (1, 0)
     assert await contents(database, org_id) == []
     assert (await JobStore(database).counts())["waiting"] == 1
 

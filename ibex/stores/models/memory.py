@@ -96,6 +96,7 @@ class Memory(Base):
     session_id: Mapped[UUID | None] = mapped_column(Uuid)
     turns: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=text("'{}'"))
     message_ids: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    place: Mapped[int | None]  # of an episode among those of its session; its neighbours count
     extractor: Mapped[str]
     prompt_version: Mapped[str]
     model: Mapped[str]

@@ -15,27 +15,27 @@ WITH fact AS (
     jsonb_to_recordset($4::jsonb) AS (
       id uuid, version_id uuid, category text, subject text, attribute text, content text,
       content_hash text, confidence float8, source text, valid_from timestamptz, turns int[],
-      message_ids text[], redactions jsonb
+      message_ids text[], place int, redactions jsonb
     ),
     unnest($5::vector[])
   ) AS f (
     id, version_id, category, subject, attribute, content, content_hash, confidence, source,
-    valid_from, turns, message_ids, redactions, embedding
+    valid_from, turns, message_ids, place, redactions, embedding
   )
 ), created AS (
   INSERT INTO ibex_core.memories (
     org_id, id, agent_id, user_id, category, subject, attribute, content, content_hash, confidence,
-    source, valid_from, session_id, turns, message_ids, extractor, prompt_version, model, run_id,
-    redactions, embedding, embedding_model
+    source, valid_from, session_id, turns, message_ids, place, extractor, prompt_version, model,
+    run_id, redactions, embedding, embedding_model
   )
   SELECT
     $1, id, $2, $3, category, subject, attribute, content, decode(content_hash, 'hex'), confidence,
-    source, valid_from, $6, turns, message_ids, $7, $8, $9, $10, redactions, embedding, $11
+    source, valid_from, $6, turns, message_ids, place, $7, $8, $9, $10, redactions, embedding, $11
   FROM fact
   ON CONFLICT (org_id, agent_id, user_id, content_hash) WHERE valid_to IS NULL DO NOTHING
   RETURNING
     id, agent_id, user_id, category, subject, attribute, confidence, usefulness, status, source,
-    version, valid_from, valid_to, session_id, turns, message_ids, extractor, prompt_version, model,
+    version, valid_from, valid_to, session_id, turns, message_ids, place, extractor, prompt_version, model,
     redactions, embedding_model
 ), version AS (
   INSERT INTO ibex_core.memory_versions
