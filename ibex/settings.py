@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     proxy_port: Port = Field(8080, description="The OpenAI-compatible proxy.")
     api_port: Port = Field(8081, description="The management API.")
     embedder_port: Port = Field(8090, description="The embedding service.")
+    embedder_frames_port: Port = Field(
+        8091, description="The vectors of questions by frames, what the assembler asks first."
+    )
     assembler_port: Port = Field(50051, description="The assembler's gRPC.")
     assembler_metrics_port: Port = Field(
         50052, description="The assembler's /health, /ready and /metrics, HTTP."
@@ -69,6 +72,10 @@ class Settings(BaseSettings):
         None, description="ClickHouse's HTTP interface, http(s)://user:password@host:port."
     )
     embedder_url: str | None = Field(None, description="The embedding service, http://host:port.")
+    embedder_frames_address: str | None = Field(
+        None,
+        description="The same service's frames, host:port: a question costs less than by HTTP.",
+    )
     assembler_address: str | None = Field(None, description="The assembler, host:port.")
     assembler_frames_address: str | None = Field(
         None,
@@ -207,7 +214,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with http:// or https://")
         return url.rstrip("/") if url else None
 
-    @field_validator("assembler_address", "assembler_frames_address")
+    @field_validator("assembler_address", "assembler_frames_address", "embedder_frames_address")
     @classmethod
     def _host_and_port(cls, address: str | None) -> str | None:
         if address is None or re.fullmatch(r"(?:[^\s:/]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}", address):
@@ -275,6 +282,13 @@ class Settings(BaseSettings):
     @property
     def embedder_endpoint(self) -> str:
         return self.embedder_url or f"http://127.0.0.1:{self.embedder_port}"
+
+    @property
+    def embedder_frames_target(self) -> str | None:
+        """None: the vectors of questions are asked for by HTTP."""
+        if self.embedder_frames_address is None and self.embedder_url is None:
+            return f"127.0.0.1:{self.embedder_frames_port}"
+        return self.embedder_frames_address
 
     @property
     def assembler_target(self) -> str:

@@ -17,11 +17,12 @@ from ibex.settings import Settings
 
 
 def small_settings(home: Path) -> Settings:
-    redis_port, embedder_port = free_ports(2)
+    redis_port, embedder_port, frames_port = free_ports(3)
     return Settings(
         home=home,
         redis_port=redis_port,
         embedder_port=embedder_port,
+        embedder_frames_port=frames_port,
         redis_password=secrets.token_urlsafe(16),
     )
 
@@ -42,6 +43,7 @@ async def embedder(settings: Settings, backend: str) -> AsyncIterator[Running]:
             "IBEX_HOME": str(settings.home),
             "IBEX_REDIS_URL": settings.redis_dsn,
             "IBEX_EMBEDDER_PORT": str(settings.embedder_port),
+            "IBEX_EMBEDDER_FRAMES_PORT": str(settings.embedder_frames_port),
             "IBEX_EMBEDDING_BACKEND": backend,
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         },

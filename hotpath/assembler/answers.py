@@ -57,7 +57,7 @@ def answer_of(
 def _injected(memory: ScoredMemory, insertion: int) -> dict[str, Any]:
     candidate = memory.candidate
     return {
-        "memory_id": str(candidate.id),
+        "memory_id": candidate.id_text,
         "version": candidate.version,
         "category": candidate.category,
         "score": memory.score,
@@ -96,8 +96,5 @@ def _decision(decision: Decided) -> dict[str, Any]:
     return {
         "place": decision.place,
         "anchor": decision.anchor.hex(),
-        "memories": [
-            {"memory_id": str(one.id), "version": one.version, "digest": one.digest.hex()}
-            for one in decision.memories
-        ],
+        "memories": [(str(one.id), one.version, one.digest.hex()) for one in decision.memories],
     }

@@ -6,9 +6,10 @@ in the request's path writes to PostgreSQL, and the bookkeeping in batches is st
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import grpc
 
@@ -94,13 +95,8 @@ class ContextService:
 
         spoken = [Spoken(one.role, one.anchor, one.calls_tools) for one in request.messages]
         question = question_of([Said(one.role, one.text) for one in request.messages])
-        recalled, history, before = await asyncio.gather(
-            self._recall.fetch(org_id, agent_id, user_id, question),
-            tokens.count_history(
-                [one.text for one in request.messages], request.model, self._deadline
-            ),
-            self._before(owner, spoken, recorded=request.session_turns > 0),
-        )
+        recalling = self._recall.fetch(org_id, agent_id, user_id, question)
+        recalled, history, before = await self._read(recalling, request, owner, spoken)
         assembling = time.perf_counter()
         now = datetime.now(UTC)
         costs = Costs.of(request.model)
@@ -110,7 +106,10 @@ class ContextService:
         composition = compose(before.log, spoken, scored, directive, terms)
         made: Sequence[Decision] = ()
         assembled = time.perf_counter()
-        if owner is not None and (composition.new or composition.corrected):
+        if owner is not None and request.new_session:
+            self._sessions.begin(owner, composition.new)
+            made = composition.new
+        elif owner is not None and (composition.new or composition.corrected):
             left = self._deadline - (assembled - began)
             decided = await self._sessions.decide(
                 owner, composition.new, composition.corrected, left
@@ -139,12 +138,28 @@ class ContextService:
         injected = (one.id for block in composition.blocks for one in block.memories)
         return Assembled(answer, composition, tuple(by_id[one] for one in injected))
 
-    async def _before(
-        self, owner: Owner | None, spoken: Sequence[Spoken], *, recorded: bool
-    ) -> Before:
-        if owner is None:
-            return NOTHING
-        return await self._sessions.before(owner, spoken, recorded=recorded)
+    async def _read(
+        self,
+        recalling: Coroutine[Any, Any, Recalled],
+        request: AssembleContextRequest,
+        owner: Owner | None,
+        spoken: Sequence[Spoken],
+    ) -> tuple[Recalled, int, Before]:
+        """What recall found, the tokens of the history, and what the session was given before. Of
+        a session without turns there is most likely nothing; when there is, `decide` says so."""
+        texts = [one.text for one in request.messages]
+        known = tokens.history_at_once(texts, request.model)
+        first = owner is None or request.session_turns == 0
+        if known is not None and first:
+            return await recalling, known, NOTHING  # as most are, and without tasks, which cost
+        counting = tokens.count_history(texts, request.model, self._deadline)
+        if owner is None or first:
+            recalled, history = await asyncio.gather(recalling, counting)
+            return recalled, history, NOTHING
+        recalled, history, before = await asyncio.gather(
+            recalling, counting, self._sessions.before(owner, spoken)
+        )
+        return recalled, history, before
 
     def _terms(
         self,

@@ -55,14 +55,8 @@ class SessionMemory:
         self._deadline = deadline
         self._unfinished: set[asyncio.Task[Any]] = set()
 
-    async def before(self, owner: Owner, messages: Sequence[Spoken], *, recorded: bool) -> Before:
-        """Never raises for what does not answer. `recorded`: the session has turns.
-
-        Of a session without, there is most likely nothing to read, and when there is, `decide`
-        says so.
-        """
-        if not recorded:
-            return NOTHING
+    async def before(self, owner: Owner, messages: Sequence[Spoken]) -> Before:
+        """Never raises for what does not answer."""
         began = time.perf_counter()
         log = await self._within(self._log.read(owner.org_id, owner.session_id), self._deadline)
         if log is None:
@@ -105,8 +99,13 @@ class SessionMemory:
         )
         return decided or {one.anchor: one for one in (*new, *corrected)}
 
+    def begin(self, owner: Owner, new: Sequence[Decision]) -> None:
+        """As `decide`, for a session that begins with this request: nobody else decides."""
+        self._log.begin(owner.org_id, owner.session_id, new)
+
     async def close(self) -> None:
         """End what still runs in the background."""
+        await self._log.close()
         for task in self._unfinished:
             task.cancel()
         await asyncio.gather(*self._unfinished, return_exceptions=True)

@@ -19,13 +19,14 @@ from hotpath.assembler.framed import framed
 from hotpath.assembler.observing import Observer
 from hotpath.assembler.operations import serving_operations
 from hotpath.assembler.pinned import SessionMemory
+from hotpath.assembler.questions import QuestionEmbedder
 from hotpath.assembler.readiness import Readiness
 from ibex.embedded.probes import http_ok, redis_answers
 from ibex.embedding import EmbedderClient
 from ibex.errors import ConfigurationError
 from ibex.memory import tokens
-from ibex.memory.recall import Recall
-from ibex.rpc.frames import FrameServer
+from ibex.memory.recall import Embeds, Recall
+from ibex.rpc.frames import FrameClient, FrameServer
 from ibex.settings import Settings
 from ibex.stores.directives import DirectiveCache
 from ibex.stores.hot import HotCache
@@ -64,8 +65,7 @@ async def running(settings: Settings) -> AsyncIterator[None]:
         deadline, model = settings.retrieval_deadline_ms / 1000, settings.embedding_model
         cache = _open_cache(settings.redis_dsn, deadline * _REDIS_SHARE)
         stack.push_async_callback(cache.aclose)
-        embedder = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT)
-        stack.push_async_callback(embedder.close)
+        embedder = _embedder(stack, settings)
         indexes = IndexCache(database, model, max_bytes=settings.index_max_bytes)
         stack.push_async_callback(indexes.close)
         recall = Recall(
@@ -125,6 +125,16 @@ async def running(settings: Settings) -> AsyncIterator[None]:
         stack.push_async_callback(frames.stop, _GRACE)
         stack.push_async_callback(readiness.stop)
         yield
+
+
+def _embedder(stack: AsyncExitStack, settings: Settings) -> Embeds:
+    client = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT)
+    stack.push_async_callback(client.close)
+    if settings.embedder_frames_target is None:
+        return client
+    frames = FrameClient(settings.embedder_frames_target)
+    stack.push_async_callback(frames.close)
+    return QuestionEmbedder(client, frames, timeout=_EMBED_LIMIT)
 
 
 def _open_cache(dsn: str, timeout: float) -> redis.asyncio.Redis:

@@ -1,18 +1,21 @@
-"""`POST /embed`, `GET /health`, `GET /ready`, `GET /metrics` (docs/architecture.md)."""
+"""`POST /embed`, over HTTP and frames, `GET /health`, `GET /ready`, `GET /metrics`
+(docs/architecture.md)."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from hotpath.embedder.batching import Batcher
 from hotpath.embedder.cache import EmbeddingCache
+from hotpath.embedder.framed import framed
 from hotpath.embedder.loading import load_model
 from hotpath.embedder.model import Embedding
+from hotpath.embedder.requests import parse_texts
 from ibex.asgi import (
     Receive,
     Scope,
@@ -23,10 +26,11 @@ from ibex.asgi import (
     send_bytes,
     send_json,
 )
-from ibex.embedding import DIMENSIONS, MAX_TEXTS, ROW_TYPE, VECTORS
+from ibex.embedding import DIMENSIONS, ROW_TYPE, VECTORS
 from ibex.errors import EmbedderUnavailableError, InvalidRequestError
 from ibex.metrics import counter, gauge, handler
 from ibex.resources import settle_memory
+from ibex.rpc.frames import FrameServer
 from ibex.settings import Settings
 
 _log = logging.getLogger("ibex.embedder")
@@ -35,10 +39,13 @@ _HITS: Final = counter("ibex_embedder_cache_hits_total", "Distinct texts found h
 _MISSES: Final = counter("ibex_embedder_cache_misses_total", "Distinct texts computed.")
 _QUEUE: Final = gauge("ibex_embedder_queue_length", "Texts that wait.")
 
+_GRACE: Final = 5.0  # seconds for calls in progress
+
 
 class EmbedderService(Service):
     def __init__(self, settings: Settings, on_failure: Callable[[], None]) -> None:
-        """`on_failure` is called when the model cannot be loaded: the process is of no use."""
+        """`on_failure` is called when the model cannot be loaded, or nothing can listen for frames:
+        the process is of no use."""
         super().__init__("embedder")
         self._limit = settings.max_body_bytes
         self._on_failure = on_failure
@@ -48,6 +55,7 @@ class EmbedderService(Service):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._batcher: Batcher | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._frames = FrameServer(framed(self.embed))
         self.handlers = {
             "/embed": {"POST": self._embed},
             "/health": {"GET": self._health},
@@ -56,9 +64,21 @@ class EmbedderService(Service):
         }
 
     async def start(self) -> None:
+        host, port = self._settings.host, self._settings.embedder_frames_port
+        try:
+            await self._frames.start(host, port)
+        except OSError:
+            _log.error(
+                "nothing can listen on %s:%d; set IBEX_EMBEDDER_FRAMES_PORT to a free port",
+                host,
+                port,
+            )
+            self._on_failure()
+            return
         self._loading = asyncio.create_task(self._load())
 
     async def stop(self) -> None:
+        await self._frames.stop(_GRACE)
         if self._loading:
             self._loading.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -87,6 +107,10 @@ class EmbedderService(Service):
         texts = parse_texts(body)
         if body.get("model", self._model) != self._model:
             raise InvalidRequestError(f"This service has the model {self._model}.")
+        await _reply(scope, send, self._model, await self.embed(texts))
+
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
+        """One for each of the texts. Raises EmbedderUnavailableError."""
         if self._batcher is None:
             raise EmbedderUnavailableError("The embedding model is still loading.")
         unique = list(dict.fromkeys(texts))
@@ -98,7 +122,7 @@ class EmbedderService(Service):
         _MISSES.inc(len(missing))
         self._cache.put(computed)
         known |= computed
-        await _reply(scope, send, self._model, [known[text] for text in texts])
+        return [known[text] for text in texts]
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send_json(send, 200, {"status": "ok"})
@@ -106,23 +130,6 @@ class EmbedderService(Service):
     async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         warm = self._batcher is not None
         await send_json(send, 200 if warm else 503, {"ready": warm, "checks": {"model": warm}})
-
-
-def parse_texts(body: dict[str, Any]) -> list[str]:
-    """`{"texts": [1 to 512 texts]}` or `{"text": "…"}`. Raises InvalidRequestError."""
-    if ("texts" in body) == ("text" in body):
-        raise InvalidRequestError("Send either 'texts', a list, or 'text'.")
-    texts = [body["text"]] if "text" in body else body["texts"]
-    if not isinstance(texts, list):
-        raise InvalidRequestError("'texts' must be a list.")
-    if not 1 <= len(texts) <= MAX_TEXTS:
-        raise InvalidRequestError(f"'texts' must hold 1 to {MAX_TEXTS} texts, not {len(texts)}.")
-    for place, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InvalidRequestError(f"Text {place} is not text.")
-        if not text.strip():
-            raise InvalidRequestError(f"Text {place} is empty.")
-    return texts
 
 
 async def _reply(scope: Scope, send: Send, model: str, embeddings: list[Embedding]) -> None:

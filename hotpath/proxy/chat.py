@@ -106,6 +106,7 @@ class ChatCompletions:
             max_answer_tokens=asked.chat.max_answer_tokens,
             session_turns=asked.session.turn_count,
             fallback_models=[one.model for one in plan.targets[1:] if one.model],
+            new_session=asked.found.begins,
         )
         ask = self._context.assemble if switch.reads else self._context.disabled
         if switch.writes:

@@ -44,6 +44,7 @@ class ContextQuestion:
     max_answer_tokens: int  # 0: the client did not say
     session_turns: int = 0  # recorded before this request
     fallback_models: Sequence[str] = ()  # that may have to answer instead
+    new_session: bool = False  # begins with this request: no other one can know of it
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def _request(question: ContextQuestion) -> AssembleContextRequest:
         max_answer_tokens=question.max_answer_tokens,
         session_turns=question.session_turns,
         fallback_models=list(question.fallback_models),
+        new_session=question.new_session,
     )
 
 

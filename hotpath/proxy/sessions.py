@@ -32,6 +32,7 @@ class FoundSession:
     retry: Retry
     by_content: bool  # nobody named it
     user: str | None = None  # the application's id of a user whom PostgreSQL could not be asked for
+    begins: bool = False  # with this request; its id has just been made
 
 
 class SessionFinder:
@@ -59,13 +60,18 @@ class SessionFinder:
         user_id, unknown = await self._user(org_id, wishes.user)
         owner = org_id, caller.agent.id, user_id
         asked = outline(messages)
+        begins = False
         if wishes.memory is MemorySwitch.OFF:
             session = new_session(*owner, wishes.session)
         elif wishes.session is not None:
             session = await self._named(owner, wishes.session, wishes.memory)
         else:
-            session = await self._by_content(owner, asked, retry, wishes.memory)
-        return FoundSession(session, asked, retry, wishes.session is None, unknown)
+            known = await self._by_content(owner, asked, retry)
+            begins = known is None
+            session = known or new_session(*owner)
+            if begins and wishes.memory.writes:
+                self._known.began(session, asked, retry.key)
+        return FoundSession(session, asked, retry, wishes.session is None, unknown, begins)
 
     def ended(self, found: FoundSession) -> None:
         """Nothing of the request will be recorded."""
@@ -96,9 +102,7 @@ class SessionFinder:
                 self._availability.lost()
         return known or fresh
 
-    async def _by_content(
-        self, owner: Owner, asked: Outline, retry: Retry, memory: MemorySwitch
-    ) -> Session:
+    async def _by_content(self, owner: Owner, asked: Outline, retry: Retry) -> Session | None:
         found = self._known.first_try(owner, asked, retried=retry.retried, key=retry.key)
         if found is None and (self._availability.away or not self._spool.empty):
             known = self._known.going_on(owner, asked)
@@ -111,10 +115,6 @@ class SessionFinder:
             except DatabaseUnavailableError:
                 self._availability.lost()
                 found = self._known.going_on(owner, asked)
-        if found is None:
-            found = new_session(*owner)
-            if memory.writes:
-                self._known.began(found, asked, retry.key)
         return found
 
     async def _stored(self, owner: Owner, asked: Outline, retry: Retry) -> Session | None:

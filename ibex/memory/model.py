@@ -94,6 +94,10 @@ class Candidate:
         return line_of(self.valid_from, self.content)
 
     @cached_property
+    def id_text(self) -> str:
+        return str(self.id)
+
+    @cached_property
     def digest(self) -> bytes:
         """Of everything that decides about the bytes of its line and their place."""
         said = f"{self.category.value}\n{self.valid_from.timestamp()!r}\n{self.line}"

@@ -6,7 +6,7 @@ do not. What does not fit is skipped, and the next is tried.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ NEAR_DUPLICATE: Final = 0.95
 Reason = Literal["relevance", "duplicate", "budget"]
 
 
-@dataclass(frozen=True)
-class Dropped:
+class Dropped(NamedTuple):
     memory: ScoredMemory
     reason: Reason
 

@@ -13,8 +13,8 @@ Nothing here is done, only decided: same log, same messages, same memories, same
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from ibex.memory.model import Candidate, ScoredMemory
@@ -47,8 +47,7 @@ class Spoken:
     calls_tools: bool = False
 
 
-@dataclass(frozen=True)
-class Pinned:
+class Pinned(NamedTuple):
     """A memory in the log: enough to know whether its line would still be the same."""
 
     id: UUID
@@ -100,12 +99,11 @@ class Block:
         return self.rendered.sha256
 
 
-@dataclass(frozen=True)
-class Dropped:
+class Dropped(NamedTuple):
     id: UUID
     version: int
     reason: str
-    memory: ScoredMemory | None = field(default=None, repr=False)  # None: it is gone
+    memory: ScoredMemory | None = None  # None: it is gone
 
 
 @dataclass(frozen=True)

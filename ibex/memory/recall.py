@@ -96,11 +96,14 @@ class Recall:
         self, org_id: UUID, agent_id: UUID, user_id: UUID | None, question: str
     ) -> Recalled:
         """Never raises for a part that does not answer; see `Recalled.degraded`."""
+        index = self._indexes.current(org_id, agent_id)
+        briefing = self._directives.at_hand(org_id, agent_id)
+        if briefing is not None and index is not None and not index.late:
+            return await self._at_hand(index, user_id, question, briefing)
         embed: _Part[Vector | None] = _Part("embed", self._vector(question))
         directive = _Part("directive", self._directives.read(org_id, agent_id))
-        index = self._indexes.current(org_id, agent_id)
         if index is not None and not index.late:
-            return await self._at_hand(index, user_id, question, embed, directive)
+            return await self._by_index(index, user_id, question, embed, directive)
         hot = _Part("hot", self._hot.lookup(org_id, agent_id, user_id))
         cold = _Part("cold", self._search(index, embed, org_id, agent_id, user_id, question))
         running: tuple[_Part[Any], ...] = (directive, hot, cold, embed)
@@ -123,6 +126,29 @@ class Recall:
         )
 
     async def _at_hand(
+        self, index: Indexed, user_id: UUID | None, question: str, briefing: Briefing
+    ) -> Recalled:
+        """Nothing is asked of anybody but the question's vector: no tasks, which cost."""
+        began = time.perf_counter()
+        vector: Vector | None = None
+        degraded: tuple[str, ...] = ()
+        milliseconds = {"directive": 0.0}
+        try:
+            async with asyncio.timeout(self._deadline * EMBED_SHARE):
+                vector = await self._vector(question)
+            milliseconds["embed"] = (time.perf_counter() - began) * 1000
+        except Exception as error:  # noqa: BLE001  whatever it is, the words are searched
+            degraded = ("embed",)
+            if not isinstance(error, TimeoutError | IbexError):
+                _LOG.error("embed failed: %s", type(error).__name__)
+        looking = time.perf_counter()
+        ranked = index.recall(user_id, question, vector, datetime.now(UTC))
+        ended = time.perf_counter()
+        milliseconds["hot"] = (ended - looking) * 1000
+        milliseconds["cold"] = (ended - began) * 1000
+        return Recalled(briefing, tuple(ranked), vector, degraded, milliseconds)
+
+    async def _by_index(
         self,
         index: Indexed,
         user_id: UUID | None,

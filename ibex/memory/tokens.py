@@ -150,16 +150,22 @@ def history_tokens(texts: Sequence[str], model: str) -> int:
     return _ANSWER_PRIMING + sum(count(text, model) + _MESSAGE_OVERHEAD for text in texts)
 
 
+def history_at_once(texts: Sequence[str], model: str) -> int | None:
+    """`history_tokens` where most of it is known; None when it would hold up the loop."""
+    encoding = encoding_for(model)
+    new = sum(len(text) for text in texts if not _CACHE.knows(text, encoding))
+    return history_tokens(texts, model) if new <= _INLINE_CHARACTERS else None
+
+
 async def count_history(texts: Sequence[str], model: str, limit: float) -> int:
     """`history_tokens` without blocking the loop.
 
     A long new history is counted in a thread. When that takes more than `limit` seconds, the upper
     bound is the answer; the counting goes on, so that the next turn finds it done.
     """
-    encoding = encoding_for(model)
-    new = sum(len(text) for text in texts if not _CACHE.knows(text, encoding))
-    if new <= _INLINE_CHARACTERS:
-        return history_tokens(texts, model)
+    at_once = history_at_once(texts, model)
+    if at_once is not None:
+        return at_once
     counting = asyncio.ensure_future(asyncio.to_thread(history_tokens, texts, model))
     _COUNTING.add(counting)
     counting.add_done_callback(_COUNTING.discard)

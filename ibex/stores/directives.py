@@ -40,12 +40,16 @@ class DirectiveCache:
         self._database = database
         self._read: TimedLru[tuple[UUID, UUID], Briefing] = TimedLru(_AGENTS, MOMENT)
 
+    def at_hand(self, org_id: UUID, agent_id: UUID) -> Briefing | None:
+        """What was read a moment ago."""
+        return self._read.get((org_id, agent_id))
+
     async def read(self, org_id: UUID, agent_id: UUID) -> Briefing:
         """An agent that does not exist has neither directive nor budget.
 
         Raises DatabaseUnavailableError when Redis has nothing and PostgreSQL does not answer.
         """
-        briefing = self._read.get((org_id, agent_id))
+        briefing = self.at_hand(org_id, agent_id)
         if briefing is None:
             briefing = await self._ask(org_id, agent_id)
             self._read.put((org_id, agent_id), briefing)

@@ -1,11 +1,14 @@
 """What was put into requests: the record of each in PostgreSQL, and the log of each session.
 
 The log (see ibex/memory/pinning.py) is what the next request of the session starts from. It is
-valid as soon as a request is assembled, so it is written to Redis before the request goes on; the
-record, with the same decisions, follows with the turn. Redis is a cache: a log that it has lost, or
-could not be told of, is made again from the records.
+valid as soon as a request is assembled, so it is written to Redis before the request goes on, but
+for a session that begins with it, which no other request knows: of that one Redis is told a moment
+later, together with others. The record, with the same decisions, follows with the turn. Redis is a
+cache: a log that it has lost, or could not be told of, is made again from the records.
 """
 
+import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +33,8 @@ _SQL = load("injections")
 
 TTL: Final = 86_400  # seconds
 _UNTOLD: Final = 10_000  # sessions whose log in Redis is known to lack something
+_BEHIND: Final = 0.05  # seconds that the first decisions of a session wait for those of others
+_LOG = logging.getLogger("ibex.injections")
 
 # KEYS[1]: the log. ARGV: seconds to live, then triples: "new" or "corrected", anchor, decision.
 # A new decision is made once; who comes later gets the one that was made.
@@ -112,6 +117,8 @@ class InjectionLog:
         self._database = database
         self._decide = client.register_script(_DECIDE)
         self._untold: TimedLru[str, bool] = TimedLru(_UNTOLD, TTL)
+        self._begun: dict[str, Log] = {}  # of which Redis is told in a moment
+        self._telling: asyncio.Task[None] | None = None
 
     async def read(self, org_id: UUID, session_id: UUID) -> Log:
         """The decisions by anchor of a session that has turns.
@@ -119,6 +126,8 @@ class InjectionLog:
         Raises DatabaseUnavailableError when Redis has nothing and PostgreSQL does not answer.
         """
         key = keys.injections(org_id, session_id)
+        if (begun := self._begun.get(key)) is not None:
+            return begun
         packed: Mapping[Any, Any] = {}
         try:
             if not self._untold.get(key):
@@ -140,19 +149,50 @@ class InjectionLog:
         Raises CacheUnavailableError; then the next request starts from what is recorded.
         """
         key = keys.injections(org_id, session_id)
-        values: list[bytes | str | int] = [TTL]
-        for kind, decisions in (("new", new), ("corrected", corrected)):
-            for decision in decisions:
-                values += [kind, decision.anchor, _pack(decision)]
+        begun = self._begun.get(key, {}).values()
         try:
-            made = await self._decide(keys=[key], args=values)
+            made = await self._decide(keys=[key], args=_arguments((*begun, *new), corrected))
         except (RedisError, OSError) as error:
             self._untold.put(key, True)
             raise CacheUnavailableError(
                 f"Redis does not answer ({type(error).__name__})."
             ) from error
-        anchors = [decision.anchor for decision in (*new, *corrected)]
+        anchors = [decision.anchor for decision in (*begun, *new, *corrected)]
         return {anchor: _unpack(anchor, value) for anchor, value in zip(anchors, made, strict=True)}
+
+    def begin(self, org_id: UUID, session_id: UUID, new: Sequence[Decision]) -> None:
+        """The first decisions of a session that no other request can know of: they hold."""
+        self._begun[keys.injections(org_id, session_id)] = {one.anchor: one for one in new}
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._tell(), name="session-logs")
+            self._telling.add_done_callback(self._told)
+
+    async def close(self) -> None:
+        """Wait until Redis knows of every session that has begun, or has failed to."""
+        if self._telling is not None:
+            await asyncio.wait({self._telling})
+
+    async def _tell(self) -> None:
+        while self._begun:
+            await asyncio.sleep(_BEHIND)
+            some = dict(self._begun)
+            try:
+                async with self._client.pipeline(transaction=False) as pipeline:
+                    for key, log in some.items():
+                        await self._decide(
+                            keys=[key], args=_arguments(log.values()), client=pipeline
+                        )
+                    await pipeline.execute()
+            except (RedisError, OSError):
+                for key in some:
+                    self._untold.put(key, True)
+            for key in some:
+                del self._begun[key]
+
+    def _told(self, task: asyncio.Task[None]) -> None:
+        self._telling = None
+        if not task.cancelled() and (error := task.exception()):
+            _LOG.error("telling Redis of new sessions failed: %s", type(error).__name__)
 
     async def _from_database(self, org_id: UUID, session_id: UUID) -> Log:
         async with self._database.tenant(org_id) as connection:
@@ -160,11 +200,8 @@ class InjectionLog:
         return folded(row["decisions"] for row in rows)
 
     async def _restore(self, key: str, log: Log) -> None:
-        values: list[bytes | str | int] = [TTL]
-        for decision in log.values():
-            values += ["new", decision.anchor, _pack(decision)]
         try:
-            await self._decide(keys=[key], args=values)
+            await self._decide(keys=[key], args=_arguments(log.values()))
         except (RedisError, OSError):
             self._untold.put(key, True)  # the next reader asks PostgreSQL again
         else:
@@ -246,16 +283,28 @@ def folded(records: Iterable[Sequence[Mapping[str, Any]]]) -> Log:
             log[anchor] = Decision(
                 one["place"],
                 anchor,
-                tuple(
-                    Pinned(
-                        UUID(memory["memory_id"]),
-                        memory["version"],
-                        bytes.fromhex(memory["digest"]),
-                    )
-                    for memory in one["memories"]
-                ),
+                tuple(_pinned(memory) for memory in one["memories"]),
             )
     return log
+
+
+def _pinned(recorded: Mapping[str, Any] | Sequence[Any]) -> Pinned:
+    """Earlier records name the values."""
+    if isinstance(recorded, Mapping):
+        recorded = (recorded["memory_id"], recorded["version"], recorded["digest"])
+    memory_id, version, digest = recorded
+    return Pinned(UUID(memory_id), version, bytes.fromhex(digest))
+
+
+def _arguments(
+    new: Iterable[Decision], corrected: Iterable[Decision] = ()
+) -> list[bytes | str | int]:
+    """Of the script."""
+    values: list[bytes | str | int] = [TTL]
+    for kind, decisions in (("new", new), ("corrected", corrected)):
+        for decision in decisions:
+            values += [kind, decision.anchor, _pack(decision)]
+    return values
 
 
 def _pack(decision: Decision) -> bytes:

@@ -166,7 +166,7 @@ def _connect_and_prepare(settings: Settings) -> Client:
 
 class TraceWriter:
     def __init__(
-        self, settings: Settings, *, capacity: int = 10_000, batch: int = 500, interval: float = 2.0
+        self, settings: Settings, *, capacity: int = 10_000, batch: int = 500, interval: float = 5.0
     ) -> None:
         """At most `capacity` rows wait; `interval` in seconds."""
         self._settings = settings

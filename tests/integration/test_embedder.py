@@ -8,17 +8,20 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 
+import grpc
 import numpy as np
 import pytest
 import redis.asyncio
 from pyreqwest.client import Client, ClientBuilder
 
+from hotpath.assembler.questions import QuestionEmbedder
 from ibex.embedding import EmbedderClient
 from ibex.errors import EmbedderUnavailableError, InvalidRequestError
 from ibex.ids import new_id
+from ibex.rpc.frames import CallFailedError, FrameClient
 from ibex.settings import Settings
 from ibex.stores import keys
-from tests.conftest import service_env
+from tests.conftest import free_port, service_env
 
 pytestmark = pytest.mark.usefixtures("embedder_server")
 
@@ -68,6 +71,32 @@ async def test_json_and_binary_replies_agree(embedder: EmbedderClient, http: Cli
         np.array(body["embeddings"], np.float32), await embedder.embed(texts)
     )
     assert body["embeddings"][0] == body["embeddings"][2] != body["embeddings"][1]
+
+
+async def test_frames_give_what_http_gives_and_refuse_what_it_refuses(
+    base_settings: Settings, embedder: EmbedderClient
+) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    assert base_settings.embedder_frames_target is not None
+    text = f"Which database host should {new_id()} use?"
+    expected = await embedder.embed([text, "Grüße, 世界"])
+    for target in (base_settings.embedder_frames_target, nobody):
+        frames = FrameClient(target)
+        questions = QuestionEmbedder(embedder, frames, timeout=30)
+        np.testing.assert_array_equal(await questions.embed([text, "Grüße, 世界"]), expected)
+        for refused in (["", "x"], ["\ud800"]):
+            with pytest.raises(InvalidRequestError):
+                await questions.embed(refused)
+        await frames.close()
+
+
+async def test_frames_that_are_no_request_are_refused(base_settings: Settings) -> None:
+    frames = FrameClient(base_settings.embedder_frames_target or "")
+    for message in (b"", b"[]", b"{", b'{"texts": 1}'):
+        with pytest.raises(CallFailedError) as refused:
+            await frames.call({}, message, 30)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await frames.close()
 
 
 async def test_a_text_alone_and_in_a_batch_has_the_same_vector(embedder: EmbedderClient) -> None:

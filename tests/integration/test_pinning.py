@@ -11,6 +11,8 @@ import asyncpg
 import orjson
 import pytest
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from typer.testing import CliRunner
 
 from hotpath.assembler.server import running
@@ -19,6 +21,7 @@ from ibex.embedded.process import ProcessSpec
 from ibex.embedding import EmbedderClient
 from ibex.errors import NotFoundError
 from ibex.explaining import explain
+from ibex.ids import new_id
 from ibex.memory.pinning import FRONT, Decision, Pinned
 from ibex.memory.rendering import FRAME_OPEN
 from ibex.settings import Settings
@@ -312,6 +315,35 @@ async def test_a_log_that_does_not_come_is_not_guessed(
 
 
 # --- the log ---
+
+
+async def test_a_session_that_begins_is_known_here_at_once_and_in_redis_soon(
+    redis_client: redis.asyncio.Redis, database: Database, org_id: UUID
+) -> None:
+    session, others = new_id(), [new_id() for _ in range(20)]
+    log, elsewhere = (InjectionLog(redis_client, database) for _ in range(2))
+    front = Decision(0, FRONT, (Pinned(new_id(), 1, b"12345678"),))
+    for one in (session, *others):
+        log.begin(org_id, one, [front])
+    assert await log.read(org_id, session) == {FRONT: front}
+    later = Decision(2, b"b" * 16)
+    assert await log.decide(org_id, others[0], [later], []) == {FRONT: front, later.anchor: later}
+    await log.close()
+    for one in (session, *others[1:]):
+        assert await elsewhere.read(org_id, one) == {FRONT: front}
+    assert await elsewhere.read(org_id, others[0]) == {FRONT: front, later.anchor: later}
+
+
+async def test_of_a_session_that_redis_was_not_told_of_the_record_is_asked(
+    database: Database, org_id: UUID
+) -> None:
+    session = new_id()
+    nobody = redis.asyncio.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
+    log = InjectionLog(nobody, database)
+    log.begin(org_id, session, [Decision(0, FRONT)])
+    await log.close()
+    assert await log.read(org_id, session) == {}
+    await nobody.aclose()
 
 
 async def test_a_decision_is_made_once_and_read_by_everybody(

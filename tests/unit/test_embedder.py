@@ -15,7 +15,8 @@ from hotpath.embedder import service as service_module
 from hotpath.embedder.batching import QUEUE_LIMIT, Batcher, Waiting, take
 from hotpath.embedder.cache import EmbeddingCache, _pack, _unpack
 from hotpath.embedder.model import Embedding
-from hotpath.embedder.service import EmbedderService, parse_texts
+from hotpath.embedder.requests import parse_texts
+from hotpath.embedder.service import EmbedderService
 from ibex.errors import EmbedderUnavailableError, InvalidRequestError
 from ibex.settings import Settings
 

@@ -95,7 +95,7 @@ class SessionTurn(Base):
         UniqueConstraint("org_id", "request_id"),
     )
 
-    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    org_id: Mapped[OrgId]  # the session's
     id: Mapped[Id]
     session_id: Mapped[UUID] = mapped_column(Uuid)
     number: Mapped[int]  # from 1
@@ -120,7 +120,6 @@ class ContextInjection(Base):
 
     __tablename__ = "context_injections"
     __table_args__ = (
-        tenant_reference("agent_id", "agents"),
         tenant_reference("session_id", "sessions"),
         UniqueConstraint("org_id", "request_id"),
         Index("ix_context_injections_session", "org_id", "session_id"),
@@ -132,10 +131,10 @@ class ContextInjection(Base):
         ),
     )
 
-    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    org_id: Mapped[OrgId]  # the session's
     id: Mapped[Id]
     request_id: Mapped[str]
-    agent_id: Mapped[UUID] = mapped_column(Uuid)
+    agent_id: Mapped[UUID] = mapped_column(Uuid)  # the session's
     session_id: Mapped[UUID] = mapped_column(Uuid)
     # [{memory_id, version, category, score, parts: […], tokens, origin, insertion}]
     memories: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
@@ -147,7 +146,7 @@ class ContextInjection(Base):
     insertions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     # [{memory_id, version, reason, category, score, parts, tokens, origin}], the best 20
     dropped: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
-    # [{place, anchor, memories: [{memory_id, version, digest}]}]: what this request added to the
+    # [{place, anchor, memories: [[id, version, digest]]}]: what this request added to the
     # session's log, see ibex/memory/pinning.py
     decisions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     # what did not arrive in time

@@ -74,6 +74,11 @@ class AssembleContextRequest(betterproto2.Message):
     that may have to answer instead, with the same messages
     """
 
+    new_session: "bool" = betterproto2.field(11, betterproto2.TYPE_BOOL)
+    """
+    begins with this request: no other one can know of it
+    """
+
 
 default_message_pool.register_message("ibex.v1", "AssembleContextRequest", AssembleContextRequest)
 
@@ -156,8 +161,8 @@ class InjectionRecord(betterproto2.Message):
 
     decisions: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
     """
-    What stands before one message of the session from now on: {place, anchor, memories: [{memory_id,
-    version, digest}]}; no memories: nothing ever will. Made, or changed, for this request.
+    What stands before one message of the session from now on: {place, anchor, memories: [[id, version,
+    digest]]}; no memories: nothing ever will. Made, or changed, for this request.
     """
 
 
