@@ -5,13 +5,13 @@ organization or an agent is the same one for all of them. A session cannot be wi
 turn or an injection of a session cannot.
 
 Revision ID: 0017
-Revises: 0015
+Revises: 0013
 """
 
 from alembic import op
 
 revision = "0017"
-down_revision = "0015"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
