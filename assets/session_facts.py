@@ -89,7 +89,9 @@ async def _extract(stores: Stores, llm: "ModelClient", job: ClaimedSession) -> S
     turns = await stores.sessions.turns(job.org_id, job.session_id, job.last_extracted_turn)
     return SessionFacts(
         job=job,
-        extraction=await extract_facts([turn_text(turn) for turn in turns], llm),
+        extraction=await extract_facts(
+            [turn_text(turn) for turn in turns], llm, imported=job.imported
+        ),
         said_at={turn.number: turn.created_at for turn in turns},
         through_turn=turns[-1].number if turns else job.last_extracted_turn,
     )

@@ -7,13 +7,20 @@ from typing import Final
 from ibex.extraction.llm import ModelClient
 from ibex.extraction.prompt import EXTRACTOR, PROMPT_VERSION, SYSTEM_PROMPT
 from ibex.extraction.schema import Statement, parse_answer
+from ibex.extraction.sources import (
+    Said,
+    least_trusted,
+    message_ids,
+    source_of,
+    spoken_by,
+)
 from ibex.extraction.transcript import TurnMessage, TurnText, memorable, windows
 from ibex.memory.model import Fact, Source
 
 __all__ = ["Extraction", "TurnMessage", "TurnText", "extract_facts"]
 
-# From the most to the least trustworthy.
-_TRUST: Final = (Source.USER, Source.ASSISTANT, Source.TOOL)
+# Who is the conversation itself; of one that was imported, nobody was there.
+_PRESENT: Final = (Source.USER, Source.ASSISTANT)
 
 
 @dataclass(frozen=True)
@@ -27,14 +34,19 @@ class Extraction:
     extractor: str
 
 
-async def extract_facts(turns: Sequence[TurnText], llm: ModelClient) -> Extraction:
+async def extract_facts(
+    turns: Sequence[TurnText], llm: ModelClient, *, imported: bool = False
+) -> Extraction:
     """The facts that the model finds in `turns`; without anything to read it is not asked.
+
+    `imported`: the conversation was brought in by `ibex import`, and so is what it says.
 
     Raises ProviderUnavailableError, ExtractionError, MalformedExtractionError; then nothing of the
     session counts, so that another attempt starts from the beginning.
     """
     readable = memorable(turns)
     by_number = {turn.number: turn for turn in readable}
+    said = Said.of(message for turn in readable for message in turn.messages)
     facts: list[Fact] = []
     dropped = prompt_tokens = completion_tokens = 0
     model = llm.model
@@ -42,7 +54,8 @@ async def extract_facts(turns: Sequence[TurnText], llm: ModelClient) -> Extracti
         completion = await llm.complete(SYSTEM_PROMPT, "\n".join(line.text for line in window))
         statements, invalid = parse_answer(completion.text)
         shown = {number: by_number[number] for number in {line.turn for line in window}}
-        grounded = [fact for one in statements if (fact := to_fact(one, shown)) is not None]
+        found = (to_fact(one, shown, said, imported=imported) for one in statements)
+        grounded = [fact for fact in found if fact is not None]
         facts += grounded
         dropped += invalid + len(statements) - len(grounded)
         prompt_tokens += completion.prompt_tokens
@@ -59,24 +72,28 @@ async def extract_facts(turns: Sequence[TurnText], llm: ModelClient) -> Extracti
     )
 
 
-def to_fact(statement: Statement, turns: Mapping[int, TurnText]) -> Fact | None:
-    """None when the statement rests on a turn that the model was not shown."""
+def to_fact(
+    statement: Statement,
+    turns: Mapping[int, TurnText],
+    said: Said,
+    *,
+    imported: bool = False,
+) -> Fact | None:
+    """None when the statement rests on a turn that the model was not shown. `said` by
+    everybody in the session."""
     numbers = tuple(sorted(set(statement.turns)))
     if not all(number in turns for number in numbers):
         return None
     messages = [message for number in numbers for message in turns[number].messages]
-    source = _source(Source(statement.source), {_spoken_by(message) for message in messages})
+    present = {spoken_by(message) for message in messages}
+    source = source_of(statement.content, Source(statement.source), present, said)
     return Fact(
         category=statement.category,
         content=statement.content,
         confidence=statement.confidence,
-        source=source,
+        source=Source.IMPORT if imported and source in _PRESENT else source,
         turns=numbers,
-        message_ids=tuple(
-            message.message_id
-            for message in messages
-            if message.message_id and _spoken_by(message) is source
-        ),
+        message_ids=message_ids(messages, source),
         subject=statement.subject,
         attribute=statement.attribute,
         valid_from=statement.valid_from,
@@ -100,16 +117,7 @@ def _join(one: Fact, other: Fact) -> Fact:
     return replace(
         one,
         confidence=max(one.confidence, other.confidence),
-        source=max(one.source, other.source, key=_TRUST.index),
+        source=least_trusted((one.source, other.source)),
         turns=tuple(sorted({*one.turns, *other.turns})),
         message_ids=tuple(dict.fromkeys((*one.message_ids, *other.message_ids))),
     )
-
-
-def _source(claimed: Source, present: set[Source]) -> Source:
-    """A role that did not speak in those turns is not believed: the least trusted one that did."""
-    return claimed if claimed in present else max(present, key=_TRUST.index)
-
-
-def _spoken_by(message: TurnMessage) -> Source:
-    return Source.TOOL if message.role == "function" else Source(message.role)

@@ -25,7 +25,7 @@ MAX_CONTENT: Final = 2000  # characters of one statement
 _MAX_LABEL: Final = 200  # characters of a subject or an attribute
 
 Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=_MAX_LABEL)]
-SpokenBy = Literal["user", "assistant", "tool"]
+SpokenBy = Literal["user", "assistant", "tool", "document"]
 
 _STATEMENT: Final[dict[str, dict[str, Any]]] = {
     "category": {
@@ -42,7 +42,7 @@ _STATEMENT: Final[dict[str, dict[str, Any]]] = {
     "confidence": {"type": "number", "description": "0 to 1: how surely the turns say it."},
     "source": {
         "type": "string",
-        "enum": ["user", "assistant", "tool"],
+        "enum": ["user", "assistant", "tool", "document"],
         "description": "The role of the messages it rests on.",
     },
     "turns": {

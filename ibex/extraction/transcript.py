@@ -13,14 +13,14 @@ import orjson
 WINDOW_CHARACTERS: Final = 24_000  # about 6,000 tokens of English
 _PIECE_CHARACTERS: Final = 12_000  # a longer message becomes several lines
 _TOOL_CHARACTERS: Final = 4_000  # a tool's result is cut: what matters, the assistant says again
-_ROLES: Final = frozenset({"user", "assistant", "tool"})
+_ROLES: Final = frozenset({"user", "assistant", "tool", "document"})
 
 
 @dataclass(frozen=True)
 class TurnMessage:
-    """One message as the client sent it or the model answered it."""
+    """One message as the client sent it or the model answered it, or a part of a user's."""
 
-    role: str
+    role: str  # also "document": what a user pasted
     text: str = field(repr=False)
     name: str | None = None  # of the speaker
     message_id: str | None = None  # the client's own
@@ -74,11 +74,15 @@ def windows(turns: Sequence[TurnText]) -> list[list[Line]]:
     return result
 
 
+def shown(message: TurnMessage) -> str:
+    """What the model is shown of a message."""
+    return message.text[:_TOOL_CHARACTERS] if _role(message) == "tool" else message.text
+
+
 def _lines(turn: TurnText) -> Iterator[Line]:
     for message in turn.messages:
         role = _role(message)
-        text = message.text[:_TOOL_CHARACTERS] if role == "tool" else message.text
-        for piece in _pieces(text):
+        for piece in _pieces(shown(message)):
             line = {"turn": turn.number, "at": _moment(turn.created_at), "role": role}
             if message.name:
                 line["name"] = message.name

@@ -88,7 +88,7 @@ class Said:
 
     @property
     def who(self) -> str:
-        return self.speaker or "User"
+        return self.speaker or ("Document" if self.role == "document" else "User")
 
 
 def remember(transcript: str) -> str:
@@ -99,14 +99,14 @@ def remember(transcript: str) -> str:
 
 
 def _read(transcript: str) -> Iterator[Said]:
-    """A person's lines: the user's, and those of an assistant that has a name of its own."""
+    """What the user wrote or pasted, and the lines of an assistant that has a name of its own."""
     for line in transcript.splitlines():
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
         said = Said(value["turn"], value["role"], value["text"], value.get("name"))
-        if said.role == "user" or (said.role == "assistant" and said.speaker):
+        if said.role in {"user", "document"} or (said.role == "assistant" and said.speaker):
             yield said
 
 

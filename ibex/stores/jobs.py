@@ -36,6 +36,7 @@ class ClaimedSession:
     turn_count: int  # when it was claimed
     owner: str  # the run's id
     attempt: int  # from 1
+    imported: bool  # by `ibex import`: nobody was there
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class JobStore:
                 turn_count=row["turn_count"],
                 owner=owner,
                 attempt=row["attempts"],
+                imported=row["origin"] == "import",
             )
             for row in rows
         ]

@@ -34,7 +34,7 @@ WHERE j.org_id = e.org_id AND j.id = e.id;
 -- name: claim
 -- Runs as ibex_system. $1 owner, $2 how many, $3 lease. Skips what others claim at this moment.
 WITH ready AS (
-  SELECT j.org_id, j.id, s.agent_id, s.user_id, s.last_extracted_turn, s.turn_count
+  SELECT j.org_id, j.id, s.agent_id, s.user_id, s.last_extracted_turn, s.turn_count, s.origin
   FROM ibex_core.extraction_jobs j
   JOIN ibex_core.sessions s ON s.org_id = j.org_id AND s.id = j.session_id
   WHERE j.status IN ('waiting', 'leased') AND j.available_at <= now()
@@ -49,7 +49,8 @@ SET status = 'leased', attempts = j.attempts + 1, lease_owner = $1, lease_until 
 FROM ready r
 WHERE j.org_id = r.org_id AND j.id = r.id
 RETURNING
-  j.org_id, j.session_id, j.attempts, r.agent_id, r.user_id, r.last_extracted_turn, r.turn_count;
+  j.org_id, j.session_id, j.attempts, r.agent_id, r.user_id, r.last_extracted_turn, r.turn_count,
+  r.origin;
 
 -- name: renew
 -- Runs as ibex_system. $1 owner, $2 lease. Also one that is over, as long as nobody claimed it.

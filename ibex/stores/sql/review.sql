@@ -36,7 +36,7 @@ WITH promoted AS (
     embedding, embedding_model
   FROM ibex_core.memories
   WHERE org_id = $1 AND id = $2
-  ON CONFLICT (org_id, agent_id, user_id, content_hash) WHERE valid_to IS NULL DO NOTHING
+  ON CONFLICT DO NOTHING
   RETURNING id, agent_id, user_id, category, subject, attribute, content, confidence, usefulness,
     status, quarantine_reason, source, version, valid_from, valid_to, session_id, turns,
     message_ids, extractor, prompt_version, model, redactions, embedding_model
