@@ -66,7 +66,7 @@ async def _record(
         job.org_id,
         job.agent_id,
         job.user_id,
-        episodes([turn_text(turn) for turn in turns]),
+        episodes([turn_text(turn) for turn in turns], imported=job.imported),
         Provenance(
             session_id=job.session_id,
             extractor=EXTRACTOR,

@@ -2,15 +2,16 @@
 
     Caroline: I went to the support group yesterday, and it was so powerful.
 
-A message is one episode, a long one several. What only greets, thanks or agrees is none; neither is
-what a tool, the system or the developer said. They are there before a model has read the session,
-and stay when none can.
+A message is one episode, a long one several; what a user pasted is one of its own. What only
+greets, thanks or agrees is none; neither is what a tool, the system or the developer said. They are
+there before a model has read the session, and stay when none can.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from ibex.extraction.sources import origin_of, spoken_by
 from ibex.extraction.transcript import TurnMessage, TurnText
 from ibex.memory.model import Category, Fact, Source
 from ibex.memory.terms import terms_of
@@ -23,8 +24,7 @@ _PIECE_CHARACTERS: Final = 700  # about 150 tokens; the embedding model reads 25
 _PIECES: Final = 12  # of one message; the rest of a long text is left to the archive
 _PLACES: Final = 1000  # of one turn
 _NAME_CHARACTERS: Final = 60
-_SOURCES: Final = {"user": Source.USER, "assistant": Source.ASSISTANT}
-_SPEAKERS: Final = {Source.USER: "User", Source.ASSISTANT: "Assistant"}
+_SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "document": "Document"}
 
 # How surely an episode is worth its place: a statement of some length, a question, two words.
 _STATEMENT: Final = 0.9
@@ -60,14 +60,18 @@ _SMALL_TALK: Final = frozenset(
 _WORD = re.compile(r"\w+")
 
 
-def episodes(turns: Sequence[TurnText]) -> list[Fact]:
-    """In the order of the turns; each rests on the one turn and message that it is from."""
+def episodes(turns: Sequence[TurnText], *, imported: bool) -> list[Fact]:
+    """In the order of the turns; each rests on the one turn and message that it is from.
+
+    `imported`: the conversation was brought in by `ibex import`, and so is what it says.
+    """
     made: list[Fact] = []
     for turn in turns:
         pieces = ((one, piece) for one in turn.messages for piece in _pieces_of(one))
         for number, (message, piece) in enumerate(pieces):
             if number < _PLACES:
-                made.append(_episode(turn.number, number, message, piece))
+                source = origin_of(spoken_by(message), imported=imported)
+                made.append(_episode(turn.number, number, message, piece, source))
     return made
 
 
@@ -87,11 +91,10 @@ def confidence_in(text: str) -> float:
     return round(max(_LEAST, confidence), 3)
 
 
-def _episode(turn: int, number: int, message: TurnMessage, piece: str) -> Fact:
-    source = _SOURCES[message.role]
+def _episode(turn: int, number: int, message: TurnMessage, piece: str, source: Source) -> Fact:
     return Fact(
         category=Category.EPISODIC,
-        content=f"{_speaker(message, source)}: {piece}",
+        content=f"{_speaker(message)}: {piece}",
         confidence=confidence_in(piece),
         source=source,
         turns=(turn,),
@@ -100,13 +103,13 @@ def _episode(turn: int, number: int, message: TurnMessage, piece: str) -> Fact:
     )
 
 
-def _speaker(message: TurnMessage, source: Source) -> str:
+def _speaker(message: TurnMessage) -> str:
     name = _BLANKS.sub(" ", message.name or "").strip()[:_NAME_CHARACTERS]
-    return name or _SPEAKERS[source]
+    return name or _SPEAKERS[message.role]
 
 
 def _pieces_of(message: TurnMessage) -> Iterable[str]:
-    if message.role not in _SOURCES or says_little(message.text):
+    if message.role not in _SPEAKERS or says_little(message.text):
         return ()
     return [piece for piece in _pieces(message.text.strip()) if not says_little(piece)][:_PIECES]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from ibex.extraction.llm import ModelClient
 from ibex.extraction.prompt import EXTRACTOR, PROMPT_VERSION, SYSTEM_PROMPT
@@ -11,6 +10,7 @@ from ibex.extraction.sources import (
     Said,
     least_trusted,
     message_ids,
+    origin_of,
     source_of,
     spoken_by,
 )
@@ -18,9 +18,6 @@ from ibex.extraction.transcript import TurnMessage, TurnText, memorable, windows
 from ibex.memory.model import Fact, Source
 
 __all__ = ["Extraction", "TurnMessage", "TurnText", "extract_facts"]
-
-# Who is the conversation itself; of one that was imported, nobody was there.
-_PRESENT: Final = (Source.USER, Source.ASSISTANT)
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Extraction:
 
 
 async def extract_facts(
-    turns: Sequence[TurnText], llm: ModelClient, *, imported: bool = False
+    turns: Sequence[TurnText], llm: ModelClient, *, imported: bool
 ) -> Extraction:
     """The facts that the model finds in `turns`; without anything to read it is not asked.
 
@@ -77,7 +74,7 @@ def to_fact(
     turns: Mapping[int, TurnText],
     said: Said,
     *,
-    imported: bool = False,
+    imported: bool,
 ) -> Fact | None:
     """None when the statement rests on a turn that the model was not shown. `said` by
     everybody in the session."""
@@ -91,7 +88,7 @@ def to_fact(
         category=statement.category,
         content=statement.content,
         confidence=statement.confidence,
-        source=Source.IMPORT if imported and source in _PRESENT else source,
+        source=origin_of(source, imported=imported),
         turns=numbers,
         message_ids=message_ids(messages, source),
         subject=statement.subject,

@@ -46,6 +46,11 @@ def spoken_by(message: TurnMessage) -> Source:
     return _ROLES[message.role]
 
 
+def origin_of(source: Source, *, imported: bool) -> Source:
+    """What users and assistants said in a conversation that was brought in is the import's."""
+    return Source.IMPORT if imported and source not in _OUTSIDE else source
+
+
 def least_trusted(sources: Iterable[Source]) -> Source:
     return max(sources, key=TRUST.index)
 

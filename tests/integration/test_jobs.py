@@ -70,6 +70,19 @@ async def test_an_active_session_is_not_claimed(
     assert await jobs.claim("run", 10, LEASE) == []
 
 
+async def test_a_claim_tells_what_was_imported(
+    database: Database, jobs: JobStore, org_id: UUID, agent_id: UUID
+) -> None:
+    live = await add_session(database, org_id, agent_id)
+    imported = await add_session(database, org_id, agent_id)
+    async with database.tenant(org_id) as connection:
+        await connection.execute(
+            "UPDATE ibex_core.sessions SET origin = 'import' WHERE id = $1", imported
+        )
+    claimed = {job.session_id: job.imported for job in await jobs.claim("run", 10, LEASE)}
+    assert claimed == {live: False, imported: True}
+
+
 async def test_an_expired_lease_is_claimed_again_and_its_first_owner_may_not_finish(
     database: Database, jobs: JobStore, org_id: UUID, agent_id: UUID
 ) -> None:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibex.extraction.episodes import confidence_in, episodes, says_little
+from ibex.extraction.episodes import confidence_in, says_little
+from ibex.extraction.episodes import episodes as episodes_of
 from ibex.extraction.transcript import TurnMessage, TurnText
-from ibex.memory.model import Category, Source
+from ibex.memory.model import Category, Fact, Source
 from ibex.memory.writing import is_valid
 
 _AT = datetime(2026, 5, 8, tzinfo=UTC)
@@ -16,6 +17,10 @@ _AT = datetime(2026, 5, 8, tzinfo=UTC)
 
 def turn(number: int, *messages: TurnMessage) -> TurnText:
     return TurnText(number, _AT, messages)
+
+
+def episodes(turns: list[TurnText], *, imported: bool = False) -> list[Fact]:
+    return episodes_of(turns, imported=imported)
 
 
 def test_each_message_is_an_episode_that_knows_who_said_it_where() -> None:
@@ -38,6 +43,22 @@ def test_each_message_is_an_episode_that_knows_who_said_it_where() -> None:
     places = [one.place for one in made]
     assert places == sorted(places, key=lambda place: place or 0)
     assert len(set(places)) == 3
+
+
+def test_what_was_pasted_or_imported_says_so() -> None:
+    turns = [
+        turn(
+            1,
+            TurnMessage("user", "I moved to Lisbon in May."),
+            TurnMessage("document", "The tram 28 goes there."),
+        )
+    ]
+    assert [(one.content, one.source) for one in episodes(turns)] == [
+        ("User: I moved to Lisbon in May.", Source.USER),
+        ("Document: The tram 28 goes there.", Source.DOCUMENT),
+    ]
+    imported = episodes(turns, imported=True)
+    assert [one.source for one in imported] == [Source.IMPORT, Source.DOCUMENT]
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "tool", "function"])

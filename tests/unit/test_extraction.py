@@ -71,7 +71,7 @@ def answer(*statements: object) -> str:
 async def extract(turns: Sequence[TurnText], *answers: str) -> tuple[Extraction, ScriptedModel]:
     model = ScriptedModel(*answers)
     try:
-        return await extract_facts(turns, model), model
+        return await extract_facts(turns, model, imported=False), model
     finally:
         await model.close()
 
@@ -223,9 +223,11 @@ def test_windows_keep_every_turn_in_order_and_within_bounds(sizes: list[list[int
 # --- facts ---
 
 
-def to_fact(statement: Statement, turns: dict[int, TurnText], **options: Any) -> Fact | None:
+def to_fact(
+    statement: Statement, turns: dict[int, TurnText], *, imported: bool = False
+) -> Fact | None:
     messages = [message for turn in turns.values() for message in turn.messages]
-    return fact_of(statement, turns, Said.of(messages), **options)
+    return fact_of(statement, turns, Said.of(messages), imported=imported)
 
 
 def test_a_fact_takes_its_message_ids_from_who_said_it() -> None:
