@@ -19,13 +19,13 @@ def hot_memories(
     session_episodes: list[RecordedSession],
     memories: list[LearnedSession],
 ) -> None:
-    """The 50 memories that matter most of every agent, and of every user, that has new ones.
+    """The 50 memories that matter most of every agent, and of every user, whose have changed.
 
     A cache: each list is made anew from PostgreSQL and swapped in at once.
     """
     started = time.monotonic()
-    changed = [one.job for one in session_episodes if one.written.created]
-    changed += [one.job for one in memories if one.written.created]
+    changed = [one.job for one in session_episodes if one.written.changed]
+    changed += [one.job for one in memories if one.written.changed]
     touched = {(job.org_id, job.agent_id, job.user_id) for job in changed}
     outcomes = stores.wait(
         each(touched, lambda owner: stores.hot.refresh(*owner), at_once=_AT_ONCE)

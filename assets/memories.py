@@ -29,7 +29,7 @@ def memories(
     stores: ResourceParam[Stores],
     session_facts: list[SessionFacts],
 ) -> list[LearnedSession]:
-    """Facts, redacted, without exact duplicates, embedded: the memories of an agent and its users.
+    """Facts, redacted, embedded, told from what is known: the memories of an agent and its users.
 
     A session's memories and its watermark are one transaction that only the holder of its lease
     can commit. So a session counts once, whatever is killed, retried or late.
@@ -44,6 +44,10 @@ def memories(
             "failed": len(outcomes.failed),
             "memories": sum(len(one.created) for one in written),
             "duplicates": sum(one.duplicates for one in written),
+            "superseded": sum(len(one.superseded) for one in written),
+            "merged": sum(len(one.merged) for one in written),
+            "contradictions": sum(one.contradictions for one in written),
+            "undecided": sum(one.undecided for one in written),
             "rejected": sum(one.rejected for one in written),
             "redactions": dict(redactions),
             "seconds": round(time.monotonic() - started, 3),

@@ -14,13 +14,14 @@ from bench import corpus
 from bench.embeddings import embedded
 from ibex.embedding import Matrix
 from ibex.ids import new_id
-from ibex.memory.model import Fact, Provenance
+from ibex.memory.model import Fact, Provenance, Vector
+from ibex.memory.statements import NewMemory, Stated
 from ibex.memory.writing import content_hash
 from ibex.settings import Settings
 from ibex.stores import memories_write
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
-from ibex.stores.memories_write import NewMemory
+from ibex.stores.memories_write import Owner
 from ibex.stores.postgres import Database
 
 _DIRECTIVE: Final = "You help the operations team. Be brief, and say when you are not sure."
@@ -80,28 +81,29 @@ async def _store(
     for start in track(starts, title, console=console, transient=True):
         part = slice(start, min(start + _BATCH, agent.memories))
         rows = [
-            NewMemory(
-                id=new_id(),
-                fact=fact,
-                content_hash=content_hash(fact.content),
-                redactions={},
-                valid_from=fact.valid_from or corpus.NOW,
-                embedding=vector,
-            )
+            _memory(fact, vector)
             for fact, vector in zip(facts[part], embeddings[part], strict=True)
         ]
         async with database.tenant(agent.org_id) as connection:
             await memories_write.insert(
-                connection,
-                agent.org_id,
-                agent.id,
-                None,
-                rows,
-                _PROVENANCE,
-                settings.embedding_model,
+                connection, Owner(agent.org_id, agent.id, None), rows, settings.embedding_model
             )
         if start == _FEW:
             await _count(settings)
+
+
+def _memory(fact: Fact, vector: Vector) -> NewMemory:
+    since = fact.valid_from or corpus.NOW
+    words = Stated(
+        id=new_id(),
+        fact=fact,
+        content_hash=content_hash(fact.content),
+        redactions={},
+        valid_from=since,
+        provenance=_PROVENANCE,
+        embedding=vector,
+    )
+    return NewMemory(new_id(), words, since)
 
 
 async def _count(settings: Settings) -> None:

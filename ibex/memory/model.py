@@ -58,6 +58,7 @@ class Fact:
     attribute: str = field(default="", repr=False)
     valid_from: datetime | None = None  # None: when it was said
     place: int | None = None  # of an episode: its number in the order of the session
+    tags: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,94 +1,401 @@
-"""Memories into PostgreSQL: two statements for any number of them."""
+"""Memories into PostgreSQL: a statement of SQL for any number of them, inside the caller's
+transaction. What becomes of whom is decided in ibex/memory/writing/planning.py."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 import pgvector
 
 from ibex.ids import new_id
-from ibex.memory.model import Fact, Provenance, Vector
+from ibex.memory.conflicts import Statement
+from ibex.memory.model import Category, Fact, Provenance, Source, Vector
+from ibex.memory.statements import Belief, Changed, Edge, Joined, Neighbour, NewMemory, Stated
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 
 _SQL = load("memories_write")
 
+#: Words that one statement is compared with at most: the nearest.
+NEIGHBOURS: Final = 32
+
 
 @dataclass(frozen=True)
-class NewMemory:
-    """A fact that is redacted and embedded."""
+class Owner:
+    """Whose memories are written."""
+
+    org_id: UUID
+    agent_id: UUID
+    user_id: UUID | None  # None: the agent's own
+
+
+@dataclass(frozen=True)
+class Support:
+    """One statement that a memory rests on, without its words."""
+
+    session_id: UUID | None
+    confidence: float
+    turns: tuple[int, ...]
+    message_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Supported:
+    """What a memory shows of its statements, and what they are."""
 
     id: UUID
-    fact: Fact
-    content_hash: bytes = field(repr=False)
-    redactions: Mapping[str, int]
-    valid_from: datetime
-    embedding: Vector = field(repr=False)
+    session_id: UUID | None
+    confidence: float
+    turns: tuple[int, ...]
+    message_ids: tuple[str, ...]
+    by: Sequence[Support]
 
 
-async def known_hashes(
-    database: Database,
-    org_id: UUID,
-    agent_id: UUID,
-    user_id: UUID | None,
-    hashes: Sequence[bytes],
-) -> frozenset[bytes]:
-    """Those of `hashes` that a memory in force has, of the same agent and user."""
+@dataclass(frozen=True)
+class Refounded:
+    """What a memory shows from now on; None: as it was."""
+
+    id: UUID
+    confidence: float | None = None
+    turns: tuple[int, ...] | None = None
+    message_ids: tuple[str, ...] | None = None
+
+
+async def lock(connection: Connection, owner: Owner) -> None:
+    """Until the transaction ends, nobody else writes memories of this agent and user."""
+    await connection.execute(_SQL["lock"], *_key(owner))
+
+
+async def vectors_of(
+    database: Database, owner: Owner, hashes: Sequence[bytes], embedding_model: str
+) -> dict[bytes, Vector]:
+    """By the hashes that a memory in force has, the vectors of their words."""
     if not hashes:
-        return frozenset()
-    async with database.tenant(org_id) as connection:
-        rows = await connection.fetch(_SQL["known_hashes"], org_id, agent_id, user_id, hashes)
+        return {}
+    async with database.tenant(owner.org_id) as connection:
+        rows = await connection.fetch(
+            _SQL["vectors_of"], *_key(owner), list(hashes), embedding_model
+        )
+    return {row["content_hash"]: row["embedding"].to_numpy() for row in rows}
+
+
+async def held(
+    connection: Connection, owner: Owner, hashes: Sequence[bytes], status: str
+) -> frozenset[bytes]:
+    """Of words, those that a memory of another status has."""
+    rows = await connection.fetch(_SQL["held"], *_key(owner), list(hashes), status)
     return frozenset(row["content_hash"] for row in rows)
 
 
-async def insert(
+async def near(
     connection: Connection,
-    org_id: UUID,
-    agent_id: UUID,
-    user_id: UUID | None,
-    memories: Sequence[NewMemory],
-    provenance: Provenance,
+    owner: Owner,
+    stated: Sequence[Stated],
     embedding_model: str,
+    above: float,
+    status: str,
+) -> list[list[Neighbour]]:
+    """For each statement, the nearest words of the owner's memories; for an episode, and among
+    episodes, only the same words."""
+    found: list[list[Neighbour]] = [[] for _ in stated]
+    rows = await connection.fetch(
+        _SQL["near"],
+        *_key(owner),
+        [pgvector.Vector(one.embedding) for one in stated],
+        embedding_model,
+        above,
+        NEIGHBOURS,
+        status,
+        [one.content_hash for one in stated],
+        [one.fact.category is Category.EPISODIC for one in stated],
+    )
+    for row in rows:
+        found[row["number"]] += _neighbours(row)
+    return found
+
+
+async def insert(
+    connection: Connection, owner: Owner, memories: Sequence[NewMemory], embedding_model: str
 ) -> tuple[UUID, ...]:
-    """The ids of those that are new; the others' words were known. One statement writes the
-    memories and the first version of each. Inside the caller's transaction."""
+    """With the first version and the tags of each, and the statement it rests on. The ids of those
+    that are new: the words of the others are there."""
     if not memories:
         return ()
     rows = await connection.fetch(
         _SQL["insert"],
-        org_id,
-        agent_id,
-        user_id,
-        [_row(memory) for memory in memories],
+        *_key(owner),
+        [_plain(_memory_row(memory)) for memory in memories],
         # As pgvector's own type: asyncpg would take a list of arrays for a matrix of numbers.
-        [pgvector.Vector(memory.embedding) for memory in memories],
-        provenance.session_id,
-        provenance.extractor,
-        provenance.prompt_version,
-        provenance.model,
-        provenance.run_id,
+        [pgvector.Vector(memory.words.embedding) for memory in memories],
         embedding_model,
     )
     return tuple(row["id"] for row in rows)
 
 
-def _row(memory: NewMemory) -> dict[str, Any]:
-    fact = memory.fact
-    return {
+async def add_statements(
+    connection: Connection, owner: Owner, joined: Sequence[Joined], embedding_model: str
+) -> tuple[UUID, ...]:
+    """The memories that a statement was added to; one that was written before is not again."""
+    if not joined:
+        return ()
+    rows = await connection.fetch(
+        _SQL["add_statements"],
+        *_key(owner),
+        [_plain(_statement_row(one.stated) | {"memory_id": one.memory_id}) for one in joined],
+        [pgvector.Vector(one.stated.embedding) for one in joined],
+        embedding_model,
+    )
+    return tuple(row["memory_id"] for row in rows)
+
+
+async def support(
+    connection: Connection, org_id: UUID, memory_ids: Sequence[UUID]
+) -> list[Supported]:
+    """What each of these memories rests on."""
+    if not memory_ids:
+        return []
+    rows = await connection.fetch(_SQL["support"], org_id, list(memory_ids))
+    by_memory: defaultdict[UUID, list[asyncpg.Record]] = defaultdict(list)
+    for row in rows:
+        by_memory[row["memory_id"]].append(row)
+    return [
+        Supported(
+            memory_id,
+            found[0]["own_session"],
+            found[0]["own_confidence"],
+            tuple(found[0]["own_turns"]),
+            tuple(found[0]["own_message_ids"]),
+            [
+                Support(
+                    row["session_id"],
+                    row["confidence"],
+                    tuple(row["turns"]),
+                    tuple(row["message_ids"]),
+                )
+                for row in found
+            ],
+        )
+        for memory_id, found in by_memory.items()
+    ]
+
+
+async def change(
+    connection: Connection, org_id: UUID, changed: Sequence[Changed], run_id: str | None
+) -> None:
+    """The validity of these memories; a version of each."""
+    await _change(
+        connection,
+        org_id,
+        [
+            {
+                "id": one.id,
+                "change": "superseded" if one.closed else "merged",
+                "valid_from": one.valid_from,
+                "ends": True,
+                "valid_to": one.valid_to,
+                "superseded_by": one.superseded_by,
+            }
+            for one in changed
+        ],
+        run_id,
+    )
+
+
+async def refound(
+    connection: Connection, org_id: UUID, memories: Sequence[Refounded], run_id: str | None
+) -> None:
+    """What these memories show of their statements; a version of each."""
+    await _change(
+        connection,
+        org_id,
+        [
+            {
+                "id": one.id,
+                "change": "merged",
+                "confidence": one.confidence,
+                "turns": one.turns,
+                "message_ids": one.message_ids,
+            }
+            for one in memories
+        ],
+        run_id,
+    )
+
+
+async def _change(
+    connection: Connection, org_id: UUID, rows: Sequence[dict[str, Any]], run_id: str | None
+) -> None:
+    if rows:
+        await connection.execute(
+            _SQL["change"],
+            org_id,
+            [_plain(row | {"version_id": new_id(), "run_id": run_id}) for row in rows],
+        )
+
+
+async def reword(
+    connection: Connection, org_id: UUID, memory_id: UUID, words: Stated, embedding_model: str
+) -> None:
+    """The memory takes these words and where they come from. Its version is up to the caller."""
+    await connection.execute(_SQL["keep_words"], org_id, memory_id, words.content_hash)
+    row = _statement_row(words)
+    await connection.execute(
+        _SQL["reword"],
+        org_id,
+        memory_id,
+        row["category"],
+        row["subject"],
+        row["attribute"],
+        row["content"],
+        words.content_hash,
+        row["source"],
+        row["session_id"],
+        row["turns"],
+        row["message_ids"],
+        row["extractor"],
+        row["prompt_version"],
+        row["model"],
+        row["run_id"],
+        row["redactions"],
+        words.embedding,
+        embedding_model,
+    )
+
+
+async def release(
+    connection: Connection, org_id: UUID, memory_ids: Sequence[UUID], embedding_model: str
+) -> list[Stated]:
+    """Take out of these memories what was said after their validity ended."""
+    if not memory_ids:
+        return []
+    rows = await connection.fetch(_SQL["release"], org_id, list(memory_ids), embedding_model)
+    return [_stated(row) for row in rows]
+
+
+async def speechless(
+    connection: Connection, org_id: UUID, memory_ids: Sequence[UUID], embedding_model: str
+) -> dict[UUID, list[Stated]]:
+    """Those of these memories whose words nobody said any more, and what they rest on."""
+    found: defaultdict[UUID, list[Stated]] = defaultdict(list)
+    rows = await connection.fetch(_SQL["speechless"], org_id, list(memory_ids), embedding_model)
+    for row in rows:
+        found[row["memory_id"]].append(_stated(row))
+    return found
+
+
+async def relate(connection: Connection, org_id: UUID, edges: Sequence[Edge]) -> None:
+    if edges:
+        await connection.execute(
+            _SQL["relate"],
+            org_id,
+            [
+                _plain(
+                    {
+                        "id": new_id(),
+                        "from_id": edge.from_id,
+                        "to_id": edge.to_id,
+                        "kind": edge.kind,
+                        "reason": edge.reason,
+                    }
+                )
+                for edge in edges
+            ],
+        )
+
+
+def _key(owner: Owner) -> tuple[UUID, UUID, UUID | None]:
+    return owner.org_id, owner.agent_id, owner.user_id
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """For JSON, which does not know the driver's own class of UUIDs."""
+    return {name: str(one) if isinstance(one, UUID) else one for name, one in row.items()}
+
+
+def _memory_row(memory: NewMemory) -> dict[str, Any]:
+    return _statement_row(memory.words) | {
         "id": memory.id,
         "version_id": new_id(),
+        "statement_id": memory.words.id,
+        "status": memory.words.status,
+        "valid_from": memory.valid_from,
+        "valid_to": memory.valid_to,
+        "superseded_by": memory.superseded_by,
+    }
+
+
+def _statement_row(stated: Stated) -> dict[str, Any]:
+    fact, made_by = stated.fact, stated.provenance
+    return {
+        "id": stated.id,
         "category": fact.category,
         "subject": fact.subject,
         "attribute": fact.attribute,
         "content": fact.content,
-        "content_hash": memory.content_hash.hex(),
+        "content_hash": stated.content_hash.hex(),
         "confidence": fact.confidence,
         "source": fact.source,
-        "valid_from": memory.valid_from,
+        "said_from": stated.valid_from,
+        "session_id": made_by.session_id,
         "turns": fact.turns,
         "message_ids": fact.message_ids,
         "place": fact.place,
-        "redactions": memory.redactions,
+        "extractor": made_by.extractor,
+        "prompt_version": made_by.prompt_version,
+        "model": made_by.model,
+        "run_id": made_by.run_id,
+        "redactions": stated.redactions,
+        "tags": fact.tags,
     }
+
+
+def _stated(row: asyncpg.Record) -> Stated:
+    return Stated(
+        id=row["id"],
+        fact=Fact(
+            category=Category(row["category"]),
+            content=row["content"],
+            confidence=row["confidence"],
+            source=Source(row["source"]),
+            turns=tuple(row["turns"]),
+            message_ids=tuple(row["message_ids"]),
+            subject=row["subject"],
+            attribute=row["attribute"],
+            valid_from=row["valid_from"],
+        ),
+        content_hash=row["content_hash"],
+        redactions=row["redactions"],
+        valid_from=row["valid_from"],
+        provenance=Provenance(
+            row["session_id"], row["extractor"], row["prompt_version"], row["model"], row["run_id"]
+        ),
+        embedding=row["embedding"].to_numpy(),
+        status=row["status"],
+    )
+
+
+def _neighbours(row: asyncpg.Record) -> list[Neighbour]:
+    """One for each time at which the words were said."""
+    belief = Belief(
+        row["id"], row["own_hash"], row["own_from"], row["valid_to"], row["superseded_by"]
+    )
+    return [
+        Neighbour(
+            belief=belief,
+            statement=Statement(
+                content=row["content"],
+                category=Category(row["category"]),
+                subject=row["subject"],
+                attribute=row["attribute"],
+                confidence=row["confidence"],
+                valid_from=said_from,
+            ),
+            content_hash=row["content_hash"],
+            source=Source(row["source"]),
+            cosine=row["cosine"],
+        )
+        for said_from in row["said_from"] or [row["own_from"]]
+    ]

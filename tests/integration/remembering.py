@@ -6,9 +6,10 @@ from uuid import UUID
 
 from ibex.ids import new_id
 from ibex.memory.model import Category, Fact, Provenance, Source, Vector
+from ibex.memory.statements import NewMemory, Stated
 from ibex.settings import DEFAULT_EMBEDDING_MODEL
 from ibex.stores import memories_write
-from ibex.stores.memories_write import NewMemory
+from ibex.stores.memories_write import Owner
 from ibex.stores.postgres import Database
 from tests.unit.candidates import direction
 
@@ -28,17 +29,19 @@ async def remember(
     confidence: float = 0.9,
     embedding_model: str = DEFAULT_EMBEDDING_MODEL,
 ) -> UUID:
-    memory = NewMemory(
+    words = Stated(
         id=new_id(),
         fact=Fact(category, content, confidence, Source.USER, (1,)),
         content_hash=hashlib.sha256(content.encode()).digest(),
         redactions={},
         valid_from=said_at or datetime.now(UTC),
+        provenance=_PROVENANCE,
         embedding=direction(1.0) if vector is None else vector,
     )
+    memory = NewMemory(new_id(), words, words.valid_from)
     async with database.tenant(org_id) as connection:
         await memories_write.insert(
-            connection, org_id, agent_id, user_id, [memory], _PROVENANCE, embedding_model
+            connection, Owner(org_id, agent_id, user_id), [memory], embedding_model
         )
     return memory.id
 

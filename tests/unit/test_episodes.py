@@ -10,7 +10,7 @@ from ibex.extraction.episodes import confidence_in, says_little
 from ibex.extraction.episodes import episodes as episodes_of
 from ibex.extraction.transcript import TurnMessage, TurnText
 from ibex.memory.model import Category, Fact, Source
-from ibex.memory.writing import is_valid
+from ibex.memory.writing.validating import is_valid
 
 _AT = datetime(2026, 5, 8, tzinfo=UTC)
 

@@ -33,6 +33,7 @@ from ibex.stores.models.memory import (
     MemoryEmbedding,
     MemoryFeedback,
     MemoryRelationship,
+    MemoryStatement,
     MemoryTag,
     MemoryVersion,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "MemoryEmbedding",
     "MemoryFeedback",
     "MemoryRelationship",
+    "MemoryStatement",
     "MemoryTag",
     "MemoryVersion",
     "Organization",

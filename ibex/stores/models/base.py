@@ -69,6 +69,7 @@ TENANT_TABLES = (
     "memories",
     "memory_changes",
     "memory_embeddings",
+    "memory_statements",
     "memory_versions",
     "memory_relationships",
     "memory_tags",

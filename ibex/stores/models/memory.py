@@ -19,7 +19,17 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Integer, Text
 
-from ibex.stores.models.base import Base, Bytes, Created, Id, Json, OrgId, one_of, tenant_reference
+from ibex.stores.models.base import (
+    Base,
+    Bytes,
+    Created,
+    Id,
+    Json,
+    OrgId,
+    Time,
+    one_of,
+    tenant_reference,
+)
 from ibex.stores.models.identity import organization_key
 
 EMBEDDING_DIMENSIONS = 384
@@ -112,6 +122,66 @@ class Memory(Base):
     updated_at: Mapped[Created]
 
 
+class MemoryStatement(Base):
+    """One time that somebody said what a memory says; a memory rests on one or more of them."""
+
+    __tablename__ = "memory_statements"
+    __table_args__ = (
+        tenant_reference("agent_id", "agents"),
+        tenant_reference("user_id", "users"),
+        tenant_reference("memory_id", "memories"),
+        tenant_reference("session_id", "sessions"),
+        CheckConstraint("octet_length(content_hash) = 32", name="content_hash"),
+        CheckConstraint("(content IS NULL) = (embedding IS NULL)", name="words"),
+        # A statement that is written again is the same one.
+        Index(
+            "uq_memory_statements_said",
+            "org_id",
+            "memory_id",
+            "content_hash",
+            "valid_from",
+            "session_id",
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+        ),
+        Index("ix_memory_statements_session", "org_id", "session_id"),
+        # Those in words of their own, which newer statements are compared with as well.
+        Index(
+            "ix_memory_statements_words",
+            "org_id",
+            "agent_id",
+            "user_id",
+            postgresql_where=text("embedding IS NOT NULL"),
+        ),
+        {"postgresql_with": {"toast_tuple_target": "8160"}},
+    )
+
+    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    id: Mapped[Id]
+    agent_id: Mapped[UUID] = mapped_column(Uuid)
+    user_id: Mapped[UUID | None] = mapped_column(Uuid)
+    memory_id: Mapped[UUID] = mapped_column(Uuid)
+    category: Mapped[str]
+    subject: Mapped[str] = mapped_column(server_default="")
+    attribute: Mapped[str] = mapped_column(server_default="")
+    content: Mapped[str | None]  # NULL: the memory's own words, and its embedding
+    content_hash: Mapped[Bytes]
+    confidence: Mapped[float] = mapped_column(Float)
+    source: Mapped[str]
+    valid_from: Mapped[Time]
+    session_id: Mapped[UUID | None] = mapped_column(Uuid)
+    turns: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=text("'{}'"))
+    message_ids: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    extractor: Mapped[str]
+    prompt_version: Mapped[str]
+    model: Mapped[str]
+    run_id: Mapped[str | None]
+    redactions: Mapped[Json]
+    embedding: Mapped[Any | None] = mapped_column(Vector(EMBEDDING_DIMENSIONS))
+    embedding_model: Mapped[str]
+    created_at: Mapped[Created]
+
+
 class MemoryChange(Base):
     """That a memory changed in a transaction; written by triggers, kept for an hour."""
 
@@ -174,7 +244,15 @@ class MemoryRelationship(Base):
         tenant_reference("from_memory_id", "memories"),
         tenant_reference("to_memory_id", "memories"),
         CheckConstraint(
-            one_of("kind", "supersedes", "contradicts", "supports", "derived_from", "related"),
+            one_of(
+                "kind",
+                "supersedes",
+                "contradicts",
+                "undecided",  # a model may judge
+                "supports",
+                "derived_from",
+                "related",
+            ),
             name="kind",
         ),
         CheckConstraint("from_memory_id <> to_memory_id", name="not_self"),

@@ -45,6 +45,16 @@ WITH promoted AS (
     (org_id, id, memory_id, version, change, content, snapshot)
   SELECT $1, $4, id, version, 'promoted', content, to_jsonb(promoted) - 'content'
   FROM promoted
+), said AS (
+  INSERT INTO ibex_core.memory_statements (
+    org_id, id, agent_id, user_id, memory_id, category, subject, attribute, content_hash,
+    confidence, source, valid_from, extractor, prompt_version, model, redactions, embedding_model
+  )
+  SELECT $1, $3, p.agent_id, NULL, p.id, p.category, p.subject, p.attribute, m.content_hash,
+    p.confidence, p.source, p.valid_from, p.extractor, p.prompt_version, p.model, p.redactions,
+    p.embedding_model
+  FROM promoted p
+  JOIN ibex_core.memories m ON m.org_id = $1 AND m.id = $2
 ), edge AS (
   INSERT INTO ibex_core.memory_relationships
     (org_id, id, from_memory_id, to_memory_id, kind, reason)

@@ -4,14 +4,9 @@ from datetime import UTC, datetime
 import pytest
 
 from ibex.memory.model import Category, Fact, Source
-from ibex.memory.writing import (
-    MAX_CONTENT,
-    content_hash,
-    is_valid,
-    redact_fact,
-    says_something,
-    valid_from,
-)
+from ibex.memory.writing import content_hash
+from ibex.memory.writing.redacting import redact_fact, says_something
+from ibex.memory.writing.validating import MAX_CONTENT, MAX_LABEL, MAX_TAGS, is_valid, valid_from
 
 SAID_AT = {1: datetime(2026, 3, 1, tzinfo=UTC), 2: datetime(2026, 3, 2, tzinfo=UTC)}
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
@@ -24,6 +19,7 @@ def fact(
     turns: tuple[int, ...] = (1,),
     subject: str = "",
     since: datetime | None = None,
+    tags: tuple[str, ...] = (),
 ) -> Fact:
     return Fact(
         Category.DECLARATIVE,
@@ -33,6 +29,7 @@ def fact(
         turns,
         subject=subject,
         valid_from=since,
+        tags=tags,
     )
 
 
@@ -65,7 +62,9 @@ def test_other_words_have_another_hash(one: str, other: str) -> None:
         fact(confidence=math.nan),
         fact(turns=()),
         fact(turns=(1, 3)),
-        fact(subject="x" * 500),
+        fact(subject="x" * (MAX_LABEL + 1)),
+        fact(tags=("x" * (MAX_LABEL + 1),)),
+        fact(tags=("x",) * (MAX_TAGS + 1)),
     ],
 )
 def test_a_fact_out_of_bounds_is_not_valid(wrong: Fact) -> None:
@@ -73,20 +72,25 @@ def test_a_fact_out_of_bounds_is_not_valid(wrong: Fact) -> None:
     assert not is_valid(wrong, SAID_AT)
 
 
-def test_every_text_of_a_fact_is_redacted_and_hashed_as_stored() -> None:
+def test_every_text_of_a_fact_is_redacted() -> None:
     item = redact_fact(
-        fact("Write to ann@example.com\x00.", subject="ann@example.com", turns=(2, 1, 2))
+        fact(
+            "Write to ann@example.com\x00.",
+            subject="ann@example.com",
+            turns=(2, 1, 2),
+            tags=("Mail", "mail", "bob@example.com", " "),
+        )
     )
     assert item.fact.content == "Write to [EMAIL]."
     assert item.fact.subject == "[EMAIL]"
     assert item.fact.turns == (1, 2)
-    assert item.redactions == {"EMAIL": 2}
-    assert item.content_hash == content_hash("Write to [EMAIL].")
+    assert item.fact.tags == ("[email]", "mail")
+    assert item.redactions == {"EMAIL": 3}
 
 
 def test_a_fact_of_placeholders_only_says_nothing() -> None:
-    assert not says_something(redact_fact(fact("ann@example.com, 123-45-6789")))
-    assert says_something(redact_fact(fact("ann@example.com is Ann")))
+    assert not says_something(redact_fact(fact("ann@example.com, 123-45-6789")).fact)
+    assert says_something(redact_fact(fact("ann@example.com is Ann")).fact)
 
 
 def test_a_fact_holds_since_it_says_so_or_since_it_was_first_said() -> None:
