@@ -1,14 +1,14 @@
 # The front door: `make help`. CI calls these targets and nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed soak lock clean
+.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-redaction soak lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 help:  ## List every target
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Make .venv and install everything (no root, no Docker)
 
@@ -80,6 +80,9 @@ bench-peers: setup  ## IBEX beside LiteLLM and Portkey, which it installs into f
 
 bench-recall: setup  ## The assembler alone: 1,000 to 100,000 memories, 1 to 50 at once, index and SQL
 	@$(BIN)/python -m bench.recall $(ARGS)
+
+bench-redaction: setup  ## What redaction finds of personal data and secrets, and what by mistake
+	@$(BIN)/python -m bench.redaction $(ARGS)
 
 soak: setup  ## Ten minutes of requests: does any process grow? (ARGS="--minutes 30")
 	@$(BIN)/python -m bench.hotpath soak $(ARGS)
