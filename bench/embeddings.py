@@ -47,11 +47,21 @@ def around(rows: Matrix, count: int) -> Matrix:
     made = np.empty((count, rows.shape[1]), np.float32)
     for start in range(0, count, _CHUNK):
         part = made[start : start + _CHUNK]
-        noise = chance.standard_normal(part.shape, np.float32)
-        noise *= _NOISE / np.linalg.norm(noise, axis=1, keepdims=True)
-        part[:] = rows[chance.integers(len(rows), size=len(part))] + noise
-        part /= np.linalg.norm(part, axis=1, keepdims=True)
+        part[:] = _moved(rows[chance.integers(len(rows), size=len(part))], chance)
     return made
+
+
+def beside(rows: Matrix, seed: int) -> Matrix:
+    """A unit vector near each of `rows`; of one seed always the same ones."""
+    return _moved(rows, np.random.default_rng(seed))
+
+
+def _moved(rows: Matrix, chance: np.random.Generator) -> Matrix:
+    noise = chance.standard_normal(rows.shape, np.float32)
+    noise *= _NOISE / np.linalg.norm(noise, axis=1, keepdims=True)
+    moved: Matrix = rows + noise
+    moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+    return moved
 
 
 async def _real(settings: Settings, texts: Sequence[str], console: Console) -> Matrix:
