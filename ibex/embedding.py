@@ -27,20 +27,23 @@ _HEADERS: Final = {"content-type": "application/json", "accept": VECTORS}
 class EmbedderClient:
     """One pool of connections; safe to share between tasks of one loop."""
 
-    def __init__(self, base_url: str, *, timeout: float) -> None:
-        """`timeout` in seconds for each request of at most 512 texts."""
+    def __init__(self, base_url: str, *, timeout: float, model: str | None = None) -> None:
+        """`timeout` in seconds for each request of at most 512 texts. `model`: the one that the
+        service has to have; None: whichever it has."""
         parts = urlsplit(base_url)
         tls = tls_context() if parts.scheme == "https" else None
         origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls)
         self._path = f"{parts.path.rstrip('/')}/embed"
         self._timeout = timeout
+        self._asked = {} if model is None else {"model": model}
         self._pool = Pool(origin, connect_timeout=timeout, idle_timeout=timeout)
 
     async def embed(self, texts: Sequence[str]) -> Matrix:
         """Row i is the vector of `texts[i]`.
 
         Raises EmbedderUnavailableError when the service does not answer, is not warm or is too
-        busy, and InvalidRequestError when it refuses a text (an empty one).
+        busy, and InvalidRequestError, with its reason, when it refuses a text (an empty one) or
+        has another model.
         """
         parts = [
             await self._request(texts[start : start + MAX_TEXTS])
@@ -53,7 +56,7 @@ class EmbedderClient:
 
     async def _request(self, texts: Sequence[str]) -> Matrix:
         try:
-            body = orjson.dumps({"texts": list(texts)})
+            body = orjson.dumps({"texts": list(texts), **self._asked})
         except TypeError:
             raise InvalidRequestError("A text to embed is not valid Unicode text.") from None
         try:
@@ -69,7 +72,10 @@ class EmbedderClient:
                 f"The embedding service does not answer ({type(error).__name__})."
             ) from error
         if status in (400, 413):
-            raise InvalidRequestError(f"The embedding service refused the {len(texts)} texts.")
+            reason = _reason(content)
+            raise InvalidRequestError(
+                f"The embedding service refused the {len(texts)} texts{reason}"
+            )
         if status != 200:
             raise EmbedderUnavailableError(f"The embedding service answered {status}.")
         if len(content) != len(texts) * DIMENSIONS * ROW_TYPE.itemsize:
@@ -88,3 +94,11 @@ class EmbedderClient:
         finally:
             response.close()
         return response.status, b"".join(chunks)
+
+
+def _reason(content: bytes) -> str:
+    """What IBEX's error envelope says; its messages hold names, numbers and nothing of a text."""
+    try:
+        return f": {orjson.loads(content)['error']['message']}"
+    except (ValueError, KeyError, TypeError):
+        return "."

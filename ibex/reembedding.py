@@ -9,7 +9,7 @@ served (IBEX_EMBEDDING_MODEL), its vectors then change places with those in the 
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -33,7 +33,6 @@ _BATCH: Final = 256  # memories of one request and one transaction
 _EMBED_LIMIT: Final = 120.0  # seconds, of one batch
 _START_LIMIT: Final = 300.0  # seconds; a model that is new here is exported first
 _OWN: Final = "backfill-embedder"
-_NICENESS: Final = "10"  # it gives way to whoever is waited for
 
 Watch = Callable[[int, int], None]
 
@@ -110,7 +109,7 @@ async def embedder_of(settings: Settings, model: str) -> AsyncIterator[EmbedderC
     start.
     """
     if model == settings.embedding_model:
-        client = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT)
+        client = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT, model=model)
         try:
             yield client
         finally:
@@ -118,7 +117,7 @@ async def embedder_of(settings: Settings, model: str) -> AsyncIterator[EmbedderC
         return
     chosen_model(settings.model_copy(update={"embedding_model": model}))
     async with _own_embedder(settings, model) as endpoint:
-        client = EmbedderClient(endpoint, timeout=_EMBED_LIMIT)
+        client = EmbedderClient(endpoint, timeout=_EMBED_LIMIT, model=model)
         try:
             yield client
         finally:
@@ -128,17 +127,18 @@ async def embedder_of(settings: Settings, model: str) -> AsyncIterator[EmbedderC
 @asynccontextmanager
 async def _own_embedder(settings: Settings, model: str) -> AsyncIterator[str]:
     """Its address."""
-    port = _free_port()
+    port, frames_port = _free_ports(2)
     endpoint = f"http://127.0.0.1:{port}"
     models = {name: str(folder) for name, folder in settings.embedding_models.items()}
     spec = ProcessSpec(
         name=_OWN,
         title="The backfill's embedder",
-        command=("nice", "-n", _NICENESS, sys.executable, "-m", "hotpath.embedder"),
+        command=(sys.executable, "-m", "ibex.embedded.giving_way", "hotpath.embedder"),
         env={
             "IBEX_HOME": str(settings.home),
             "IBEX_HOST": "127.0.0.1",
             "IBEX_EMBEDDER_PORT": str(port),
+            "IBEX_EMBEDDER_FRAMES_PORT": str(frames_port),
             "IBEX_REDIS_URL": settings.redis_dsn,
             "IBEX_EMBEDDING_MODEL": model,
             "IBEX_EMBEDDING_MODELS": orjson.dumps(models).decode(),
@@ -161,8 +161,9 @@ async def _own_embedder(settings: Settings, model: str) -> AsyncIterator[str]:
         await child.stop()
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in listeners]

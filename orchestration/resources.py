@@ -62,7 +62,9 @@ async def _open(
         settings.redis_dsn, socket_timeout=_REDIS_LIMIT, socket_connect_timeout=_REDIS_LIMIT
     )
     stack.push_async_callback(cache.aclose)
-    embedder = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT)
+    embedder = EmbedderClient(
+        settings.embedder_endpoint, timeout=_EMBED_LIMIT, model=settings.embedding_model
+    )
     stack.push_async_callback(embedder.close)
     objects = ObjectStore(settings)
     stack.push_async_callback(objects.close)

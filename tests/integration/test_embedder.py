@@ -161,7 +161,7 @@ async def test_callers_at_once_are_answered_from_few_batches(
 
 
 async def test_an_empty_text_is_the_callers_mistake(embedder: EmbedderClient) -> None:
-    with pytest.raises(InvalidRequestError):
+    with pytest.raises(InvalidRequestError, match=r"refused the 2 texts: Text 1 is empty\."):
         await embedder.embed(["fine", ""])
     with pytest.raises(InvalidRequestError):
         await embedder.embed(["\ud800"])
@@ -177,6 +177,17 @@ async def test_a_request_may_name_the_model_it_expects(http: Client) -> None:
     for name, status in (("all-MiniLM-L6-v2", 200), ("another", 400)):
         response = await http.post("embed").body_json({"text": "x", "model": name}).build().send()
         assert response.status == status
+
+
+async def test_a_client_may_insist_on_a_model(base_settings: Settings) -> None:
+    for model in ("all-MiniLM-L6-v2", "another"):
+        client = EmbedderClient(base_settings.embedder_endpoint, timeout=30, model=model)
+        if model == "another":
+            with pytest.raises(InvalidRequestError, match="has the model all-MiniLM-L6-v2"):
+                await client.embed(["x"])
+        else:
+            assert (await client.embed(["x"])).shape == (1, 384)
+        await client.close()
 
 
 @pytest.mark.parametrize(
