@@ -5,6 +5,10 @@ there. A request that finds it looked at longer than 0.25 s ago has the changes 
 that finds it 0.8 s old waits for them. So what was written a second ago is found, what was deleted
 is not, and no message has to arrive for that. `memory_changes` tells what changed.
 
+While there is room, an agent's first request begins its load. Once some had to go, an agent has to
+be asked for a few times in a minute first: where many agents are asked for now and then, each would
+otherwise push another out, and loading would cost more than the searches.
+
 When PostgreSQL refuses, an index serves for a minute more: nothing can change there meanwhile.
 """
 
@@ -47,6 +51,9 @@ RECALLED: Final = 100
 FORGOTTEN: Final = 1800.0
 RETRY: Final = 1.0  # seconds after a failed load
 TOO_LARGE_FOR: Final = 60.0  # seconds until a too large agent is counted again
+#: Where there is no room left: requests, and within how many seconds, that let others go for it.
+WANTED: Final = 5
+WANTED_WITHIN: Final = 60.0
 
 # The request that begins a load is answered before it costs anything.
 _HEAD_START: Final = 0.05  # seconds
@@ -68,6 +75,10 @@ class _Entry:
     seen: frozenset[tuple[UUID, int]] = frozenset()  # changes at or after the watermark
     checked: float = float("-inf")  # when the last look that succeeded began
     not_before: float = float("-inf")  # of the next load
+    since: float = float(
+        "-inf"
+    )  # when it was first asked for without an index, and how often since
+    asked: int = 0
     task: asyncio.Task[None] | None = field(default=None, repr=False)  # load or look, one at a time
 
 
@@ -132,6 +143,7 @@ class IndexCache:
         self._entries: OrderedDict[Owner, _Entry] = OrderedDict()  # used last at the end
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading = asyncio.Semaphore(1)
+        self._crowded = False  # an index had to go for another
 
     @property
     def nbytes(self) -> int:
@@ -148,7 +160,8 @@ class IndexCache:
         if now - entry.checked > FORGOTTEN:
             entry.index = None
         if entry.index is None:
-            if entry.task is None and now >= entry.not_before:
+            wanted = _wanted(entry, now) or not self._crowded
+            if entry.task is None and now >= entry.not_before and wanted:
                 self._start(entry, partial(self._load, owner, entry), "load-index")
             return None
         if now - entry.checked >= BEHIND:
@@ -265,8 +278,17 @@ class IndexCache:
             if entry.index is not None:
                 size -= entry.index.nbytes
                 entry.index = None
+                self._crowded = True
             if entry.task is None:
                 del self._entries[owner]
+
+
+def _wanted(entry: _Entry, now: float) -> bool:
+    """Counts this request."""
+    if now - entry.since > WANTED_WITHIN:
+        entry.since, entry.asked = now, 0
+    entry.asked += 1
+    return entry.asked >= WANTED
 
 
 def _chunks(rows: Sequence[asyncpg.Record]) -> Iterable[Sequence[asyncpg.Record]]:

@@ -244,6 +244,36 @@ async def test_the_indexes_stay_within_their_bytes(
     assert not nothing._tasks
 
 
+async def test_an_index_goes_for_an_agent_that_is_asked_for_again_and_again(
+    database: Database, clock: Clock, identity: IdentityStore, org_id: UUID
+) -> None:
+    agents = [await identity.create_agent(org_id, f"agent-{number}") for number in range(4)]
+    for agent in agents:
+        await remember(database, org_id, agent, "A fact.")
+    cache = IndexCache(database, max_bytes=2**30, clock=clock)
+    await loaded(cache, org_id, agents[0])
+    limit = int(2.5 * cache.nbytes)
+    await cache.close()
+    cache = IndexCache(database, max_bytes=limit, clock=clock)
+    try:
+        for agent in agents[:3]:  # the third takes the first one's place
+            await loaded(cache, org_id, agent)
+        for _ in range(3):
+            for _ in range(index_cache.WANTED - 1):
+                assert cache.current(org_id, agents[3]) is None
+            assert not cache._tasks
+            clock.now += index_cache.WANTED_WITHIN + 1
+        held = {agent for _, agent in cache._entries if cache._entries[org_id, agent].index}
+        assert held == {agents[1], agents[2]}
+        for _ in range(index_cache.WANTED):
+            assert cache.current(org_id, agents[3]) is None
+        assert len(cache._tasks) == 1
+        await loaded(cache, org_id, agents[3])
+        assert (org_id, agents[1]) not in cache._entries
+    finally:
+        await cache.close()
+
+
 async def test_without_the_database_an_index_serves_for_a_while(
     database: Database, clock: Clock, settings: Settings, org_id: UUID, agent_id: UUID
 ) -> None:
