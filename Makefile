@@ -1,7 +1,7 @@
 # The front door: `make help`. CI calls these targets and nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-redaction soak lock clean
+.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-redaction bench-usefulness soak lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -74,6 +74,9 @@ bench-embed: setup  ## The embedding service against PyTorch (ARGS="--data locom
 
 bench-hotpath: setup  ## What the proxy adds, memory off and on (ARGS="--peer NAME=URL", --quick, …)
 	@$(BIN)/python -m bench.hotpath $(ARGS)
+
+bench-usefulness: setup  ## Are the memories found that answers rest on? About a minute (ARGS="--rounds 20")
+	@$(BIN)/python -m bench.usefulness $(ARGS)
 
 bench-peers: setup  ## IBEX beside LiteLLM and Portkey, which it installs into folders of their own
 	@$(BIN)/python -m bench.peers.run $(ARGS)

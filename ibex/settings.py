@@ -186,7 +186,7 @@ class Settings(BaseSettings):
         60, ge=1, description="Answers are looked at for what they rest on this often, s."
     )
     answers_per_run: int = Field(
-        2_000, ge=1, description="Answers of an organization that one run looks at, at most."
+        10_000, ge=1, description="Answers of an organization that one run looks at, at most."
     )
     sessions_bucket: str = Field("ibex-sessions", description="Bucket of the session archives.")
     lake_bucket: str = Field("ibex-lake", description="Bucket of the Parquet lake.")

@@ -5,9 +5,9 @@ the conversation had not said before:
 
     words     the terms that memory and answer share and nobody had said. Rare ones and numbers
               tell a lot, common ones little, and what several memories say is shared between them
-    meaning   the cosine of the memory and the answer's nearest sentence, as far as it is above
-              that of the memory and the question: an answer that only repeats the question is as
-              near to the memories as the question was
+    meaning   a sentence of the answer is near to the memory: nearer than to the question, for an
+              answer that only repeats that is as near to the memories as the question was, and
+              nearer than to the other memories, or almost
 
 Both are chances that the memory had a part in the answer, `1 - (1 - words) * (1 - meaning)`.
 Usefulness is an exponential average of that over the answers, in which an answer counts for what it
@@ -44,14 +44,14 @@ AVERAGE_IN_VOTES: Final = 2.0
 
 # The chance that a term was taken from a memory which has it.
 _COMMON: Final = 0.05
-_RARE: Final = 0.75
+_RARE: Final = 0.65
 _NUMBER: Final = (0.2, 0.5, 0.85)  # of one digit, two, more
 
-# The cosine of a sentence with a memory, above that of the question with it.
-_GAIN_ZERO: Final = 0.05
-_GAIN_ONE: Final = 0.35
-_NEAR_ZERO: Final = 0.45
-_NEAR_ONE: Final = 0.75
+# Cosines of all-MiniLM-L6-v2: of a sentence and a memory, and how much nearer it is to the memory
+# than to the question. From the first on a sign, from the second on as clear as it gets.
+_NEAR: Final = (0.35, 0.60)
+_NEARER: Final = (0.0, 0.2)
+_SLACK: Final = 0.08  # of the memory that a sentence is nearest to, others may be as near
 _MEANING: Final = 0.8  # the chance at most
 
 _SENTENCE = re.compile("(?<=[.!?\u2026])\\s+|(?<=[\u3002\uff01\uff1f])|\n+")
@@ -119,8 +119,15 @@ def by_words(
 ) -> npt.NDArray[np.float64]:
     """The chance by shared words of each memory, shape (n,), each in [0, 1)."""
     known = {term for text in before for term in terms_of(text)}
-    news = set(terms_of(answer)) - known
-    shared = [_chances(content, news) for content in contents]
+    news = {term: chance for term, chance in _chances(answer).items() if term not in known}
+    shared = [
+        {
+            term: min(chance, news[term])
+            for term, chance in _chances(content).items()
+            if term in news
+        }
+        for content in contents
+    ]
     owners = Counter(term for chances in shared for term in chances)
     return np.array(
         [
@@ -138,11 +145,11 @@ def by_meaning(
     chances = np.zeros(len(embeddings))
     if said is None or question is None or not len(said) or not embeddings:
         return chances
-    memories = np.stack(embeddings)
-    nearest = (memories @ said.T).max(axis=1).astype(np.float64)
-    gain = nearest - np.maximum(memories @ question, 0.0)
-    scaled = _scaled(gain, _GAIN_ZERO, _GAIN_ONE) * _scaled(nearest, _NEAR_ZERO, _NEAR_ONE)
-    return _MEANING * scaled
+    near = (np.stack(embeddings) @ said.T).astype(np.float64)  # shape (n, sentences)
+    signs = _scaled(near, *_NEAR) * _scaled(near - said @ question, *_NEARER)
+    nearest = near >= near.max(axis=0) - _SLACK
+    best: npt.NDArray[np.float64] = (signs * nearest).max(axis=1)
+    return _MEANING * best
 
 
 def averaged(average: float, observation: Observation) -> float:
@@ -165,13 +172,12 @@ def _weight(one: Given, support: float) -> float:
     return UNUSED * one.relevance
 
 
-def _chances(content: str, news: set[str]) -> dict[str, float]:
-    """Of each term of `content` that is in `news`."""
+def _chances(text: str) -> dict[str, float]:
+    """Of each of its terms, by the most common word that makes it."""
     chances: dict[str, float] = {}
-    for word in content.split():
-        terms = [term for term in terms_of(word) if term in news]
-        for term in terms:
-            chances[term] = max(chances.get(term, 0.0), _chance(term, word))
+    for word in text.split():
+        for term in terms_of(word):
+            chances[term] = min(chances.get(term, 1.0), _chance(term, word))
     return chances
 
 
