@@ -1,7 +1,7 @@
 # The front door: `make help`. CI calls these targets and nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-redaction bench-usefulness soak lock clean
+.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-redaction bench-retrieval bench-usefulness soak lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -86,6 +86,9 @@ bench-recall: setup  ## The assembler alone: 1,000 to 100,000 memories, 1 to 50 
 
 bench-redaction: setup  ## What redaction finds of personal data and secrets, and what by mistake
 	@$(BIN)/python -m bench.redaction $(ARGS)
+
+bench-retrieval: setup  ## Is the evidence found? DATA=locomo.json (ARGS="--model URL" adds extracted facts)
+	@$(BIN)/python -m bench.retrieval "$(DATA)" $(ARGS)
 
 soak: setup  ## Ten minutes of requests: does any process grow? (ARGS="--minutes 30")
 	@$(BIN)/python -m bench.hotpath soak $(ARGS)
