@@ -1,7 +1,7 @@
 # The front door: `make help`. CI calls these targets and nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-redaction bench-retrieval bench-usefulness soak lock clean
+.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-conflicts bench-redaction bench-retrieval bench-usefulness soak lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -89,6 +89,9 @@ bench-redaction: setup  ## What redaction finds of personal data and secrets, an
 
 bench-retrieval: setup  ## Is the evidence found? DATA=locomo.json (ARGS="--model URL" adds extracted facts)
 	@$(BIN)/python -m bench.retrieval "$(DATA)" $(ARGS)
+
+bench-conflicts: setup  ## Pairs of statements: what they become, by rules (ARGS=--ask: and by the model)
+	@$(BIN)/python -m bench.conflicts $(ARGS)
 
 soak: setup  ## Ten minutes of requests: does any process grow? (ARGS="--minutes 30")
 	@$(BIN)/python -m bench.hotpath soak $(ARGS)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from ibex.extraction.llm import ModelClient
 from ibex.extraction.prompt import EXTRACTOR, PROMPT_VERSION, SYSTEM_PROMPT
-from ibex.extraction.schema import Statement, parse_answer
+from ibex.extraction.schema import MEMORIES, Statement, parse_answer
 from ibex.extraction.sources import (
     Said,
     least_trusted,
@@ -48,7 +48,9 @@ async def extract_facts(
     dropped = prompt_tokens = completion_tokens = 0
     model = llm.model
     for window in windows(readable):
-        completion = await llm.complete(SYSTEM_PROMPT, "\n".join(line.text for line in window))
+        completion = await llm.complete(
+            SYSTEM_PROMPT, "\n".join(line.text for line in window), MEMORIES
+        )
         statements, invalid = parse_answer(completion.text)
         shown = {number: by_number[number] for number in {line.turn for line in window}}
         found = (to_fact(one, shown, said, imported=imported) for one in statements)

@@ -10,13 +10,8 @@ from openai.types.chat import ChatCompletion
 from openai.types.shared_params import ResponseFormatJSONObject, ResponseFormatJSONSchema
 
 from ibex.errors import ExtractionError, MalformedExtractionError, ProviderUnavailableError
-from ibex.extraction.prompt import SCHEMA_INSTRUCTION
-from ibex.extraction.schema import JSON_SCHEMA, SCHEMA_NAME
+from ibex.extraction.form import AnswerForm
 
-_STRICT_FORMAT: Final[ResponseFormatJSONSchema] = {
-    "type": "json_schema",
-    "json_schema": {"name": SCHEMA_NAME, "strict": True, "schema": JSON_SCHEMA},
-}
 _JSON_FORMAT: Final[ResponseFormatJSONObject] = {"type": "json_object"}
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -47,23 +42,23 @@ class ModelClient:
             ),
         )
 
-    async def complete(self, instructions: str, text: str) -> Completion:
-        """The model's answer to `text` in the extraction schema, as text.
+    async def complete(self, instructions: str, text: str, form: AnswerForm) -> Completion:
+        """The model's answer to `text` in the schema of `form`, as text.
 
         A server that refuses JSON schemas with 400 is asked once more for plain JSON. Raises
         ProviderUnavailableError, ExtractionError, MalformedExtractionError.
         """
         if self._knows_schemas:
             try:
-                return await self._ask(instructions, text, _STRICT_FORMAT)
+                return await self._ask(instructions, text, _strict(form))
             except openai.BadRequestError:
                 pass  # asked once more below
-        described = f"{instructions}\n\n{SCHEMA_INSTRUCTION}"
+        described = f"{instructions}\n\n{form.instruction}"
         try:
             completion = await self._ask(described, text, _JSON_FORMAT)
         except openai.BadRequestError as error:
             raise ExtractionError(
-                "The model's server refused the extraction request (400).",
+                f"The model's server refused the request for {form.name} (400).",
                 hint="Check IBEX_EXTRACTION_MODEL: the model may be unknown or too small.",
             ) from error
         self._knows_schemas = False
@@ -108,6 +103,13 @@ class ModelClient:
             return _completion(answer)
         except (AttributeError, TypeError) as error:  # the client library does not check types
             raise MalformedExtractionError("The model's server sent no chat completion.") from error
+
+
+def _strict(form: AnswerForm) -> ResponseFormatJSONSchema:
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": form.name, "strict": True, "schema": dict(form.schema)},
+    }
 
 
 def _completion(answer: ChatCompletion) -> Completion:

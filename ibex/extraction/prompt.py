@@ -5,7 +5,7 @@ from typing import Final
 
 import orjson
 
-from ibex.extraction.schema import JSON_SCHEMA, SCHEMA_NAME
+from ibex.extraction.schema import JSON_SCHEMA
 
 EXTRACTOR: Final = "facts/1"
 
@@ -48,8 +48,3 @@ _SCHEMA_TEXT: Final = orjson.dumps(JSON_SCHEMA).decode()
 PROMPT_VERSION: Final = hashlib.sha256(
     f"{EXTRACTOR}\n{SYSTEM_PROMPT}\n{_SCHEMA_TEXT}".encode()
 ).hexdigest()[:12]
-
-#: For servers that know JSON, but no schema.
-SCHEMA_INSTRUCTION: Final = (
-    f"The JSON object follows this JSON schema, named {SCHEMA_NAME}:\n{_SCHEMA_TEXT}"
-)

@@ -7,7 +7,6 @@ Source: https://platform.openai.com/docs/guides/structured-outputs#supported-sch
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -18,6 +17,7 @@ from pydantic import (
 )
 
 from ibex.errors import MalformedExtractionError
+from ibex.extraction.form import AnswerForm, read_object
 from ibex.memory.model import Category
 
 SCHEMA_NAME: Final = "memory_extraction"
@@ -78,6 +78,9 @@ JSON_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
+MEMORIES: Final = AnswerForm(SCHEMA_NAME, JSON_SCHEMA)
+
+
 class Statement(BaseModel):
     """One statement of the answer, checked by itself: a wrong one does not cost the others."""
 
@@ -119,11 +122,7 @@ def parse_answer(text: str) -> tuple[list[Statement], int]:
 
     Raises MalformedExtractionError when the answer is not the object that was asked for.
     """
-    try:
-        answer = orjson.loads(_without_fence(text))
-    except orjson.JSONDecodeError:
-        raise MalformedExtractionError("The model's answer is not JSON.") from None
-    items = answer.get("statements") if isinstance(answer, dict) else None
+    items = read_object(text).get("statements")
     if not isinstance(items, list):
         raise MalformedExtractionError("The model's answer has no list of statements.")
     statements = []
@@ -133,11 +132,3 @@ def parse_answer(text: str) -> tuple[list[Statement], int]:
         except ValidationError:
             continue  # counted below
     return statements, len(items) - len(statements)
-
-
-def _without_fence(text: str) -> str:
-    """Models without strict mode like to wrap JSON in a Markdown fence."""
-    text = text.strip()
-    if text.startswith("```") and text.endswith("```"):
-        return text[3:-3].removeprefix("json")
-    return text

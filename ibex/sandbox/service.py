@@ -8,7 +8,7 @@ It accepts every model name. Some make it misbehave, so that callers can be test
     sandbox-429         answers 429 with retry-after: 1
     sandbox-slow        is silent for x-sandbox-delay-ms (1000) before the first byte;
                         sandbox-slow-250 for 250 ms, where headers do not reach it
-    sandbox-garbage     answers the extraction request with text that is not JSON
+    sandbox-garbage     answers a request for JSON of a schema with text that is not JSON
     sandbox-no-schema   refuses response_format json_schema with 400, as older servers do
     sandbox-cut         breaks the connection in the middle of the answer
 """
@@ -22,10 +22,13 @@ import orjson
 
 from ibex.asgi import Receive, Scope, Send, Service, header, read_object, send_json
 from ibex.errors import IbexError, InvalidRequestError, PermissionDeniedError
-from ibex.extraction.schema import SCHEMA_NAME
+from ibex.extraction.form import AnswerForm
+from ibex.extraction.judging import VERDICT
+from ibex.extraction.schema import MEMORIES
 from ibex.ids import new_id
 from ibex.sandbox.answering import answer, text_of
 from ibex.sandbox.completion import MODEL_NAME, Reply, cut, events, whole
+from ibex.sandbox.judging import verdict
 from ibex.sandbox.language import token_count
 from ibex.sandbox.remembering import remember
 from ibex.settings import Settings
@@ -33,6 +36,7 @@ from ibex.settings import Settings
 REMEMBERED_REQUESTS: Final = 200
 _MAX_DELAY: Final = 600_000  # milliseconds
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
+_FORMS: Final = ((MEMORIES, remember), (VERDICT, verdict))
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
 
@@ -114,22 +118,23 @@ def reply_to(body: dict[str, Any]) -> Reply:
     """The same body, but for its id, always gets the same reply."""
     messages = body["messages"]
     prompt = [text_of(message.get("content")) for message in messages]
-    if not _asks_for_memories(body, prompt):
+    answer_in = next((one for form, one in _FORMS if _asks_for(form, body, prompt)), None)
+    if answer_in is None:
         text = answer(messages)
     elif body["model"] == "sandbox-garbage":
         text = "I would rather talk about the weather {"
     else:
-        text = remember(prompt[-1])
+        text = answer_in(prompt[-1])
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     text, finish_reason = cut(text, limit if isinstance(limit, int) else None)
     return Reply(f"chatcmpl-{new_id().hex}", text, sum(map(token_count, prompt)), finish_reason)
 
 
-def _asks_for_memories(body: dict[str, Any], prompt: list[str]) -> bool:
-    form = body.get("response_format") or {}
-    if form.get("type") == "json_schema":
-        return bool(form.get("json_schema", {}).get("name") == SCHEMA_NAME)
-    return form.get("type") == "json_object" and SCHEMA_NAME in prompt[0]
+def _asks_for(form: AnswerForm, body: dict[str, Any], prompt: list[str]) -> bool:
+    wanted = body.get("response_format") or {}
+    if wanted.get("type") == "json_schema":
+        return bool(wanted.get("json_schema", {}).get("name") == form.name)
+    return wanted.get("type") == "json_object" and form.name in prompt[0]
 
 
 async def _misbehave(model: str, body: dict[str, Any], scope: Scope) -> None:

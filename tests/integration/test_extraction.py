@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,8 +10,10 @@ from pyreqwest.client import ClientBuilder
 
 from ibex.errors import MalformedExtractionError, ProviderUnavailableError
 from ibex.extraction.extract import TurnMessage, TurnText, extract_facts
+from ibex.extraction.judging import ask
 from ibex.extraction.llm import ModelClient
 from ibex.extraction.prompt import PROMPT_VERSION
+from ibex.memory.conflicts import Resolution, Statement
 from ibex.memory.model import Category, Source
 from ibex.settings import Settings
 
@@ -91,6 +94,19 @@ async def test_a_server_without_json_schema_is_asked_for_plain_json(
         again = await extract_facts(SESSION, llm, imported=False)
     assert len(first.facts) == 3
     assert first.facts == again.facts
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-mini", "sandbox-no-schema"])
+async def test_two_statements_are_judged(base_settings: Settings, name: str) -> None:
+    older = Statement("User is a nurse.", Category.DECLARATIVE, "User", "job", 0.9, SAID_AT)
+    newer = replace(older, content="A nurse: User!", valid_from=SAID_AT + timedelta(days=1))
+    other = replace(newer, content="User is a doctor.")
+    async with model(base_settings, name) as llm:
+        same, different = [await ask(older, one, llm) for one in (newer, other)]
+    assert same.verdict.resolution is Resolution.DUPLICATE
+    assert different.verdict.resolution is Resolution.KEEP
+    assert same.verdict.rule.startswith("model:ibex-sandbox/")
+    assert same.prompt_tokens > same.completion_tokens > 0
 
 
 async def test_garbage_is_malformed(base_settings: Settings) -> None:

@@ -12,6 +12,7 @@ from ibex.errors import MalformedExtractionError
 from ibex.extraction import prompt, schema
 from ibex.extraction.extract import Extraction, extract_facts, merge
 from ibex.extraction.extract import to_fact as fact_of
+from ibex.extraction.form import AnswerForm
 from ibex.extraction.llm import Completion, ModelClient
 from ibex.extraction.reading import turn_text
 from ibex.extraction.schema import Statement, parse_answer
@@ -37,7 +38,7 @@ class ScriptedModel(ModelClient):
         self.answers = list(answers)
         self.asked: list[str] = []
 
-    async def complete(self, instructions: str, text: str) -> Completion:
+    async def complete(self, instructions: str, text: str, form: AnswerForm) -> Completion:
         self.asked.append(text)
         return Completion(self.answers.pop(0), "scripted-2", 10, 5)
 

@@ -7,9 +7,27 @@ judgement undecided, never wrong: a word that nobody listed is one of its own.
 from types import MappingProxyType
 from typing import Final
 
+from ibex.memory.terms import terms_of
+
+
+def stem(word: str) -> str:
+    """Of a word in lower case, and of the last part of one with hyphens; a stop word is its own."""
+    before, hyphen, last = word.rpartition("-")
+    return before + hyphen + (terms_of(last) or [last])[-1]
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
+
+
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(key_of(word) for word in text.split())
+
+
+def _stem_groups(text: str) -> MappingProxyType[str, str]:
+    """The stem of each word of a line means that of the line's first one."""
+    lines = ([stem(word) for word in line.split()] for line in text.strip().splitlines())
+    return MappingProxyType({one: line[0] for line in lines for one in line})
 
 
 def _groups(text: str) -> MappingProxyType[str, str]:
@@ -23,7 +41,7 @@ EMPTY: Final = _words(
     """
     a an the this that these those its his her their he she it they them him my our me i we you
     your who which whose where there here is are was were be been being am do does did has have
-    having had will would shall should can could may might must to of in on at by for with as
+    having had will shall can to of in on at by for with as
     and also into onto about so such own each every per named called name uses use using used go
     goes going went gone takes take place get gets got very really a lot much please always
     generally usually currently via 's s
@@ -45,8 +63,14 @@ LIGHT: Final = _words(
 )
 
 HAVING: Final = _words("has have had hat haben")
-WAS: Final = _words("was were had war hatte était tenía")
+WAS: Final = _words("was were had did war hatte était tenía")
 OWNED_BY: Final = _words("of von de du del di")
+
+#: What these open may stand in front of a sentence or at its end.
+PLACES: Final = _words("in on at for during with bei am à en em")
+
+#: With one of these, or a denial, what stands first and what stands last are not the same.
+ORDERED: Final = _words("over before after than instead rather from until but")
 
 #: Before a name, two of these are two roles: what is sent by somebody is not sent to them.
 ROLES: Final = _words("to by for with about against")
@@ -61,6 +85,7 @@ VERBS: Final = LIGHT | _words(
     costs cost weighs earns pays ends end expires leaves departs starts begins opens closes fires
     allows allow accepts keeps keep speaks knows plays owns studies reports manages calls stores
     serves returns moved switched asked met visited bought flew saw ran beat passed failed wears
+    orders
     wohnt lebt arbeitet läuft beträgt mag isst trinkt habite vit travaille boit écoute vive trabaja
     mora fala ama abita tiene
     """
@@ -84,10 +109,10 @@ UNSPACED_EMPTY: Final = frozenset("はがをにでのるいてす的了在是现
 #: That something has come to an end; together with what ended they are its negation.
 ENDINGS: Final = _words(
     """
-    stopped stop stops quit cancelled canceled finished gave given abandoned dropped ceased off
+    stopped stop stops quit cancelled canceled finished abandoned dropped ceased off
     """
 )
-#: Time words that say only that it is so now.
+#: Time words that say only that it is so now, or no more.
 NOW: Final = _words(
     """
     now nowadays meanwhile again already anymore longer any more still instead recently since
@@ -99,83 +124,111 @@ NOW: Final = _words(
 CHANGES: Final = _words(
     """
     moved moves switched switches changed changes replaced replaces migrated became becomes joined
-    left sold renamed promoted transferred upgraded instead now
-    jetzt nun inzwischen umgezogen gewechselt maintenant désormais ahora agora adesso теперь 现在
+    left sold renamed promoted transferred upgraded instead umgezogen gewechselt
     """
 )
 #: What a verb of change says without saying it: who has moved lives elsewhere. Keys.
 IMPLIED: Final = _words("live work run")
+#: And words that make a statement about the same topic tell of a change.
+BY_NOW: Final = _words(
+    """
+    now nowadays meanwhile jetzt nun inzwischen maintenant désormais ahora agora adesso теперь 现在
+    """
+)
 PAST: Final = _words(
     """
     formerly previously former previous ex früher ehemals ancien ancienne anterior
     """
 )
 
-#: Mean the same in what people say of themselves, their work and their systems. Keys are stems.
-SYNONYMS: Final = _groups(
+#: Mean the same in what people say of themselves, their work and their systems.
+SYNONYMS: Final = _stem_groups(
     """
-    live resid residence home dwell base locat wohnt lebt wohnort habite vit
-    work employ employer job company arbeitet
+    live reside residence home dwell based located location city town
+    live wohnt lebt wohnort habite vit
+    work employed employer employment job company works arbeitet
     manager boss supervisor
-    occup profess career
-    answer repli reply respond respons
-    prefer favor favour favourit favorit
+    occupation profession career
+    answer reply respond response
+    prefer preference favour favor favourite favorite
     like love enjoy fond adore
-    hate loath detest
-    child kid children offspr
-    mother mom mum mama
-    father dad papa
-    wife spouse husband
-    partner boyfriend girlfriend
+    hate loathe detest
+    child kid children kids
+    mother mom mum
+    father dad
+    wife spouse
+    married marriage marry
     doctor physician
-    film movi
-    phone telephon mobil cellphon
-    car auto automobil
-    flat apart
-    begin start commenc
-    end expir finish termin
-    buy purchas bought
-    big larg huge
-    short brief concis
-    long detail lengthi
-    formal offici
-    casual inform
-    email e-mail mail
-    licenc licens
-    timezon tz
-    timeout time-out
-    ttl lifetim
-    listen run serv
-    host server-nam
-    repositori repo
-    programm code-languag
-    continu-integr ci
-    kept retain keep
-    sent send go-to
+    movie film
+    phone telephone smartphone
+    car automobile
+    apartment flat
+    begin start commence
+    end expire expiry expiration finish
+    buy purchase bought
+    big large huge
+    short brief concise
+    long lengthy detailed
+    casual informal
+    email e-mail
+    licence license
+    timezone time-zone
+    ttl lifetime
+    listen run
+    repository repo
+    keep retain kept
+    send sent
     store save
-    vegetarian veggi
-    cilantro coriand
-    train practis practic
-    hike trek
-    tv televis
+    vegetarian veggie
+    coriander cilantro
+    hike hiking
+    television tv
     colour color
-    holiday vacat
-    autumn fall
+    holiday vacation
     daily day
-    week weekly
-    month monthli
-    year yearli annual annum
+    weekly week
+    monthly month
+    yearly year annual annually
     pay paid
-    half-marathon halfmarathon
-    sister schwester
-    depart leav
-    schedul plan
+    leave departs
     price cost
-    studi student major
+    study student major studies
     weigh weight
     smoke smoker
+    allergic allergy allergies
+    nurse nursing
+    teach teacher
+    quick fast rapid
+    glad happy
+    grandmother grandma
+    grandfather grandpa
+    bicycle bike
+    costly expensive pricey
+    cheap inexpensive
+    fix repair
+    require need must
+    delete remove erase
+    photo picture
+    laptop notebook
+    lawyer attorney
+    salary wage
+    staff personnel
+    deadline due
+    owner proprietor
+    address anschrift
+    organisation organization
+    behaviour behavior
+    centre center
+    programme program
     """
 )
+
+
+def key_of(word: str) -> str:
+    """What a word in lower case is compared by."""
+    root = stem(word)
+    return SYNONYMS.get(root, root)
+
 
 #: Two ends of one scale: the second of a line is the first, denied.
 OPPOSITES: Final = MappingProxyType(
@@ -220,34 +273,44 @@ OPPOSITES: Final = MappingProxyType(
     }
 )
 
-#: What one may have or do many of, so that a second one takes no other's place. Keys are stems.
-MANY: Final = _words(
+#: What one may have or do many of, so that a second one takes no other's place.
+MANY: Final = _stems(
     """
-    like hate speak know visit own allerg interest hobbi skill friend pet dog cat brother
-    sister son daughter cousin colleagu trip meet met buy read learn play cook collect want wish
-    need ask been medic eat drink attend watch see saw flew wrote write call recommend mention
-    contact share stock plant book bug task ticket exam request swim
+    like hate speak know visit own allergic interest hobby skill friend pet dog cat brother sister
+    son daughter cousin colleague trip meet met read learn play cook collect want wish need ask been
+    medication eat drink attend watch see saw flew wrote write call recommend mention contact share
+    stock plant book bug task ticket exam request swim buy
     mag isst trinkt spricht aime parle boit habla come bebe gusta fala ama gosta 飼 喜 養
     """
 )
 
-#: What somebody or something has one of at a time. Keys are stems.
-ONE: Final = _words(
+#: What somebody or something has one of at a time.
+ONE: Final = _stems(
     """
-    live work manager occup employ prefer port host address citi residenc age weight height size
-    budget deadlin date time day price rent salari rate version limit timeout status state plan
-    owner lead region locat destin channel bank doctor dentist gym airlin seat hotel school major
-    supervisor diet editor framework cache auth name titl number amount goal dose retent quantiti
-    best averag threshold gate platform team provid network heat form tone unit indent style
-    workflow length timezon countri capit usernam password key url branch
-    base drive weigh earn listen cost expir end depart leav heat paint written built name
-    wohnt lebt arbeitet läuft beträgt habite vit travaille écoute vive trabaja mora abita 住 端口
-    живёт يعيش
+    live work manager occupation title prefer port host address age weight height size budget
+    deadline date time day price rent salary rate version limit timeout status state plan owner lead
+    region country capital destination bucket channel bank doctor dentist gym airline seat hotel
+    school supervisor diet editor framework cache authentication name number amount goal dose
+    retention quantity best average threshold gate platform team provider network heating form tone
+    unit indentation style workflow length timezone username password key url branch
+    drive earn listen expire end depart leave heated painted written built named
+    wohnt lebt arbeitet läuft beträgt travaille écoute vive trabaja mora abita 住 端口 живёт يعيش
     """
 )
 
+#: A number behind one of these says which one is meant, not how much.
+NUMBERED: Final = _stems(
+    """
+    ticket invoice bug issue task order case request chapter episode page step article section room
+    lesson level line track exercise
+    """
+)
+
+#: Before a point that ends no sentence.
+ABBREVIATIONS: Final = _words("dr mr mrs ms st vs no nr prof inc ltd approx ca etc bzw")
+
 #: What never changes: another value is a mistake in one of the two, and nothing tells in which.
-FIXED: Final = _words("born birth birthday birthplac nativ")
+FIXED: Final = _stems("born birth birthday birthplace native")
 
 NUMBERS: Final = MappingProxyType(
     {

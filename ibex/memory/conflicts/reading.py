@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Final
 
 from ibex.memory.conflicts import lexicon
-from ibex.memory.terms import terms_of
 
 _MONTH: Final = "|".join(sorted(lexicon.MONTHS, key=len, reverse=True))
 _DAY: Final = r"\d{1,2}(?:st|nd|rd|th|\.)?"
@@ -43,10 +42,17 @@ _POSSESSIVE: Final = re.compile(r"'s?$")
 _SPEAKER: Final = re.compile(r"^(?P<who>[^\W\d_]+): ")
 _REWRITES: Final = (
     (re.compile(r"\bworks? as\b"), "is"),
+    (re.compile(r"\bwould (?:like|prefer)\b"), "wants"),
+    (re.compile(r"\b(?:has|have|had) to (?=[a-z])"), "must "),
     (re.compile(r"\b(?:can't|cannot|can not) stand\b"), "hates"),
+    (re.compile(r"\b(?:gave|given|gives?) up\b"), "quit"),
     (re.compile(r"\bused to (?=[a-z])"), "formerly "),
     (re.compile(r"\bne ([\w']+) plus\b"), r"ne \1"),
 )
+_SENTENCE_END: Final = re.compile(
+    r"(?<=[^\W\d_]{2})\.\s+(?=\S)|[!?]\s+(?=\S)|[\u3002\uff01\uff1f!?](?=\w)|\n\s*(?=\S)"
+)
+_WORD_BEFORE: Final = re.compile(r"^.*\W", re.DOTALL)
 _APOSTROPHE: Final = "\u2019"
 _EXACT: Final = 20  # digits that arithmetic keeps
 
@@ -72,12 +78,35 @@ class Reading:
     head: int  # so many tokens stand before the first verb
     denied: bool
     past: bool
-    changed: bool  # it says that something took another's place
+    changed: bool  # a verb says that something took another's place
+    by_now: bool  # it says that it is so now
     light: bool  # its first verb says nothing by itself
+    having: bool  # its first verb is "has"
+    several: bool  # sentences: more than one statement
+
+    @property
+    def has_verb(self) -> bool:
+        """One that is known stands in it, or one that looks like it."""
+        return self.head < len(self.tokens) or self.light or self.past
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
         return tuple(token.key for token in self.tokens)
+
+    @cached_property
+    def joined(self) -> tuple[str, ...]:
+        """The keys, where words that stand side by side are one: "half-marathon" is written as
+        two words too."""
+        runs: list[str] = []
+        open_run = False
+        for token in self.tokens:
+            word = token.kind is Kind.WORD
+            if word and open_run and not token.gap:
+                runs[-1] += token.key.replace("-", "")
+            else:
+                runs.append(token.key.replace("-", "") if word else token.key)
+            open_run = word
+        return tuple(runs)
 
     @cached_property
     def owners(self) -> frozenset[str]:
@@ -91,15 +120,35 @@ class Reading:
         )
 
     @cached_property
-    def roles(self) -> dict[str, frozenset[str]]:
-        """By key, the words before it that say whether something is done by, to or for it."""
-        found = ((token.key, lexicon.ROLES & {*token.gap}) for token in self.tokens)
-        return {key: words for key, words in found if words}
+    def roles(self) -> frozenset[tuple[str, str]]:
+        """Pairs of a word that says whether something is done by, to or for it, and a key."""
+        return frozenset(
+            (word, token.key) for token in self.tokens for word in lexicon.ROLES & {*token.gap}
+        )
+
+    @cached_property
+    def ordered(self) -> bool:
+        """It matters what stands before what."""
+        left_out = (word for token in self.tokens for word in token.gap)
+        return self.denied or bool(lexicon.ORDERED & {*self.keys, *left_out})
+
+    @cached_property
+    def figures(self) -> frozenset[str]:
+        """Its numbers, dates and times."""
+        return frozenset(
+            token.key for token in self.tokens if token.kind in (Kind.NUMBER, Kind.TIME)
+        )
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Of others than the user."""
+        return frozenset(token.key for token in self.tokens if token.kind is Kind.NAME) - {"user"}
 
     @cached_property
     def values(self) -> frozenset[str]:
-        """Its names, numbers, dates and times."""
-        return frozenset(token.key for token in self.tokens if token.kind is not Kind.WORD)
+        """Its names, numbers, dates and times; everybody's statements name the user."""
+        named = (token.key for token in self.tokens if token.kind is not Kind.WORD)
+        return frozenset(named) - {"user"}
 
 
 def read(content: str) -> Reading:
@@ -124,7 +173,7 @@ class _Reader:
         self._head: int | None = None
         self._negated = False
         self._flips = 0  # words that turn a statement into its opposite
-        self._past = self._changed = self._light = False
+        self._past = self._changed = self._by_now = self._light = self._having = False
         self._gap: list[str] = []
         self._of_name = False  # inside of what an "of" stands before
         self._before = ""  # the word before, as written but in lower case
@@ -140,7 +189,10 @@ class _Reader:
             denied=self._negated != bool(self._flips % 2),
             past=self._past,
             changed=self._changed,
+            by_now=self._by_now,
             light=self._light,
+            having=self._having,
+            several=_is_several(self._text.strip()),
         )
 
     def _take(self, match: re.Match[str]) -> None:
@@ -183,8 +235,9 @@ class _Reader:
             self._characters(plain)
             return
         if self._head is None and self._tokens and (contracted or plain in lexicon.VERBS):
-            self._head, self._light = len(self._tokens), plain in lexicon.LIGHT
-            if plain in lexicon.HAVING:
+            self._head, self._light = len(self._tokens), plain in lexicon.LIGHT | lexicon.EMPTY
+            self._having = plain in lexicon.HAVING
+            if self._having:
                 self._own(len(self._tokens) - 1)
         if self._is_acronym(text, start):
             self._add(plain, Kind.NAME)
@@ -208,7 +261,7 @@ class _Reader:
             self._flips += 1
             word = lexicon.OPPOSITES[word]
         inside = bool(self._text[:start].strip())
-        self._add(_key(word), Kind.NAME if inside and text[0].isupper() else Kind.WORD)
+        self._add(lexicon.key_of(word), Kind.NAME if inside and text[0].isupper() else Kind.WORD)
 
     def _is_acronym(self, text: str, start: int) -> bool:
         """ "IT" and "vitamin A" are names; "I" and "NOT" are not."""
@@ -222,6 +275,7 @@ class _Reader:
     def _says_how(self, word: str) -> bool:
         """Whether the word is no token, but says at most how the others are meant."""
         self._changed |= word in lexicon.CHANGES
+        self._by_now |= word in lexicon.BY_NOW
         if word in lexicon.NEGATIONS:
             self._negated = True
         elif word in lexicon.ENDINGS:
@@ -242,8 +296,9 @@ class _Reader:
             last -= 1
 
     def _is_past(self, word: str) -> bool:
-        """ "worked", and not "is located" or "has moved"."""
-        return word.endswith("ed") and self._before not in lexicon.EMPTY
+        """ "worked", and not "is located", "has moved" or "is kept and deleted"."""
+        first = self._head in (None, len(self._tokens))
+        return first and word.endswith("ed") and self._before not in lexicon.EMPTY
 
     def _follows_number(self, start: int) -> bool:
         return (
@@ -269,6 +324,13 @@ class _Reader:
         self._gap = []
 
 
+def _is_several(text: str) -> bool:
+    return any(
+        _WORD_BEFORE.sub("", text[: end.start()][-10:].lower()) not in lexicon.ABBREVIATIONS
+        for end in _SENTENCE_END.finditer(text)
+    )
+
+
 def _numeric(word: str, text: str) -> tuple[str, Kind] | None:
     """A number, a day or a month that is written as a word."""
     if word in lexicon.NUMBERS:
@@ -278,13 +340,6 @@ def _numeric(word: str, text: str) -> tuple[str, Kind] | None:
     if word in lexicon.MONTHS and text[0].isupper():
         return f"month {lexicon.MONTHS[word]}", Kind.TIME
     return None
-
-
-def _key(word: str) -> str:
-    if word in lexicon.SYNONYMS:
-        return lexicon.SYNONYMS[word]
-    stem = (terms_of(word) or [word])[-1]
-    return lexicon.SYNONYMS.get(stem, stem)
 
 
 def _date(form: dict[str, str | None]) -> str | None:
