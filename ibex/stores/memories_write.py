@@ -98,8 +98,8 @@ async def near(
     above: float,
     status: str,
 ) -> list[list[Neighbour]]:
-    """For each statement, the nearest words of the owner's memories; for an episode, and among
-    episodes, only the same words."""
+    """For each statement, the nearest words of the owner's memories; for an episode, among
+    episodes, and for what is known as it is, only the same words."""
     found: list[list[Neighbour]] = [[] for _ in stated]
     rows = await connection.fetch(
         _SQL["near"],
@@ -110,6 +110,7 @@ async def near(
         NEIGHBOURS,
         status,
         [one.content_hash for one in stated],
+        [one.valid_from for one in stated],
         [one.fact.category is Category.EPISODIC for one in stated],
     )
     for row in rows:

@@ -22,14 +22,29 @@ WHERE org_id = $1 AND agent_id = $2 AND (user_id = $3 OR (user_id IS NULL AND $3
   AND content_hash = ANY ($4::bytea[]) AND valid_to IS NULL AND status <> $5;
 
 -- name: near
--- For each statement (vectors $4 of the model $5, hashes of the words $9, whether it is an episode
--- $10) the $7 nearest words that memories of the status $8 rest on, with a cosine above $6: exact,
--- among what holds and what has held. Vectors have unit length, so the inner product is the cosine.
--- What was never in force for a moment is left out. An episode meets the same words only.
+-- For each statement (vectors $4 of the model $5, hashes of the words $9, times from which they hold
+-- $10, whether it is an episode $11) the $7 nearest words that memories of the status $8 rest on,
+-- with a cosine above $6: exact, among what holds and what has held. Vectors have unit length, so
+-- the inner product is the cosine. What was never in force for a moment is left out.
+-- The same words are enough for an episode, and for what a memory in force says already, unless
+-- something contradicts that memory or may do so.
 WITH asked AS MATERIALIZED (
-  SELECT number, embedding, content_hash, episode
-  FROM unnest($4::vector[], $9::bytea[], $10::boolean[])
-    WITH ORDINALITY AS a (embedding, content_hash, episode, number)
+  SELECT a.number, a.embedding, a.content_hash, a.episode OR EXISTS (
+    SELECT FROM ibex_core.memories m
+    WHERE org_id = $1 AND agent_id = $2 AND (user_id = $3 OR (user_id IS NULL AND $3::uuid IS NULL))
+      AND m.content_hash = a.content_hash AND valid_to IS NULL AND status = $8
+      AND m.valid_from <= a.said_from
+      AND NOT EXISTS (
+        SELECT FROM ibex_core.memory_relationships e
+        WHERE e.org_id = $1 AND e.from_memory_id = m.id AND e.kind IN ('contradicts', 'undecided')
+      )
+      AND NOT EXISTS (
+        SELECT FROM ibex_core.memory_relationships e
+        WHERE e.org_id = $1 AND e.to_memory_id = m.id AND e.kind IN ('contradicts', 'undecided')
+      )
+  ) AS is_known
+  FROM unnest($4::vector[], $9::bytea[], $10::timestamptz[], $11::boolean[])
+    WITH ORDINALITY AS a (embedding, content_hash, said_from, episode, number)
 ), own AS (
   SELECT m.id, ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $5) AS embedding
   FROM ibex_core.memories m
@@ -44,17 +59,17 @@ WITH asked AS MATERIALIZED (
   SELECT a.number, o.id AS memory_id, NULL::uuid AS statement_id,
     -(o.embedding <#> a.embedding) AS cosine
   FROM own o
-  JOIN asked a ON NOT a.episode AND o.embedding <#> a.embedding < -$6::float8
+  JOIN asked a ON NOT a.is_known AND o.embedding <#> a.embedding < -$6::float8
   UNION ALL
   SELECT a.number, o.memory_id, o.id, -(o.embedding <#> a.embedding)
   FROM others o
-  JOIN asked a ON NOT a.episode AND o.embedding <#> a.embedding < -$6::float8
+  JOIN asked a ON NOT a.is_known AND o.embedding <#> a.embedding < -$6::float8
   UNION ALL
   SELECT a.number, m.id, NULL, 1
   FROM asked a
   JOIN ibex_core.memories m ON m.content_hash = a.content_hash
   WHERE org_id = $1 AND agent_id = $2 AND (user_id = $3 OR (user_id IS NULL AND $3::uuid IS NULL))
-    AND status = $8 AND valid_to IS NULL AND (a.episode OR m.category = 'episodic')
+    AND status = $8 AND valid_to IS NULL AND (a.is_known OR m.category = 'episodic')
 ), ranked AS (
   SELECT *, row_number() OVER (PARTITION BY number ORDER BY cosine DESC, memory_id) AS place
   FROM found
@@ -75,9 +90,18 @@ SELECT (r.number - 1)::int AS number, r.cosine,
     ORDER BY own.valid_from
   ) END AS said_from
 FROM ranked r
-JOIN ibex_core.memories m ON m.org_id = $1 AND m.id = r.memory_id
-LEFT JOIN ibex_core.memory_statements s ON s.org_id = $1 AND s.id = r.statement_id
-WHERE r.place <= $7 AND m.status = $8 AND (m.valid_to IS NULL OR m.valid_to > m.valid_from)
+-- One by one: the planner takes the few that are left for thousands, and would read the table again.
+CROSS JOIN LATERAL (
+  SELECT *
+  FROM ibex_core.memories
+  WHERE org_id = $1 AND id = r.memory_id AND status = $8
+    AND (valid_to IS NULL OR valid_to > valid_from)
+  OFFSET 0
+) m
+LEFT JOIN LATERAL (
+  SELECT * FROM ibex_core.memory_statements WHERE org_id = $1 AND id = r.statement_id OFFSET 0
+) s ON true
+WHERE r.place <= $7
 ORDER BY r.number, r.place;
 
 -- name: insert
