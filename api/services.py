@@ -19,6 +19,7 @@ from ibex.memory.observing import Observer
 from ibex.rpc import AuthClient
 from ibex.rpc.clients import AUTH_SERVICE, open_channel
 from ibex.settings import Settings
+from ibex.stores.history import HistoryReader
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
 from ibex.stores.invalidation import Invalidations
@@ -40,6 +41,7 @@ class Services:
     identity: IdentityStore
     limits: LimitStore
     management: ManagementStore
+    history: HistoryReader
     review: MemoryReview
     sessions: SessionStore
     objects: ObjectStore
@@ -101,6 +103,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             identity=IdentityStore(database),
             limits=LimitStore(database),
             management=ManagementStore(database),
+            history=HistoryReader(database),
             review=MemoryReview(database, HotCache(cache, database)),
             sessions=SessionStore(database),
             objects=objects,

@@ -80,6 +80,8 @@ class MemoryFilter:
     user: str | None = None  # the application's own id
     include_past: bool = False  # also those whose validity has ended
     query: str | None = field(default=None, repr=False)  # words, or a part of the text
+    as_of: datetime | None = None  # those that were valid then, instead of those that are
+    tag: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -236,13 +238,15 @@ class ManagementStore:
             wanted.user,
             wanted.include_past,
             wanted.query,
+            wanted.as_of,
+            wanted.tag.casefold() if wanted.tag else None,
             limit,
         )
         return [MemoryRecord(**row) for row in rows]
 
     async def memory(self, org_id: UUID, memory_id: UUID) -> MemoryRecord:
         """Raises MemoryNotFoundError."""
-        everything = (None, None, None, None, None, True, None)
+        everything = (None, None, None, None, None, True, None, None, None)
         rows = await self._fetch("memories", org_id, memory_id, *everything, 1)
         if not rows:
             raise MemoryNotFoundError

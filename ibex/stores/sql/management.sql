@@ -18,7 +18,8 @@ LIMIT $4;
 
 -- name: memories
 -- $2 only this memory, $3 of this agent, $4 the cursor, $5 category, $6 status, $7 the
--- application's user, $8 also those whose validity has ended, $9 words or a part of the text.
+-- application's user, $8 also those whose validity has ended, $9 words or a part of the text, $10
+-- those that were valid at this time, whatever $8 says, $11 with this tag.
 SELECT m.id, m.agent_id, u.external_id AS user, m.category, m.subject, m.attribute, m.content,
   m.confidence, m.usefulness, m.access_count, m.last_accessed_at, m.status, m.quarantine_reason, m.source, m.version,
   m.valid_from, m.valid_to, m.superseded_by, m.session_id, m.turns, m.message_ids, m.extractor,
@@ -32,12 +33,17 @@ WHERE m.org_id = $1
   AND ($5::text IS NULL OR m.category = $5)
   AND ($6::text IS NULL OR m.status = $6)
   AND ($7::text IS NULL OR u.external_id = $7)
-  AND ($8::boolean OR m.valid_to IS NULL)
+  AND CASE WHEN $10::timestamptz IS NOT NULL
+        THEN m.valid_from <= $10 AND (m.valid_to IS NULL OR m.valid_to > $10)
+        ELSE $8::boolean OR m.valid_to IS NULL END
+  AND ($11::text IS NULL OR EXISTS (
+    SELECT FROM ibex_core.memory_tags t
+    WHERE t.org_id = $1 AND t.memory_id = m.id AND t.tag = $11))
   AND ($9::text IS NULL
        OR m.search @@ websearch_to_tsquery('english', $9)
        OR strpos(lower(m.content), lower($9)) > 0)
 ORDER BY m.id DESC
-LIMIT $10;
+LIMIT $12;
 
 -- name: sessions
 -- $2 only this session, $3 of this agent, $4 the cursor, $5 status.

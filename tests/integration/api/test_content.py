@@ -10,7 +10,7 @@ from ibex.stores import keys
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 from tests.integration.api.conftest import Api
-from tests.seeding import EPOCH, add_injection, add_memory, add_session, add_turn
+from tests.seeding import EPOCH, add_injection, add_memory, add_session, add_turn, insert
 
 SECRET = "The database host is db.example.com."
 
@@ -19,6 +19,16 @@ async def test_without_the_scope_no_answer_holds_content(
     api: Api, without_content: Api, database: Database, org_id: UUID, agent_id: UUID
 ) -> None:
     memory = await add_memory(database, org_id, agent_id, SECRET, subject=SECRET)
+    await insert(
+        database,
+        org_id,
+        "memory_versions",
+        memory_id=memory,
+        version=1,
+        change="created",
+        content=SECRET,
+        snapshot={"confidence": 0.9},
+    )
     session = await add_session(database, org_id, agent_id)
     request_id = await add_turn(database, org_id, session, 1, SECRET, SECRET)
     await add_injection(database, org_id, agent_id, session, request_id, [memory])
@@ -27,6 +37,7 @@ async def test_without_the_scope_no_answer_holds_content(
     for path in (
         "/agents/assistant/memories",
         f"/memories/{memory}",
+        f"/memories/{memory}/history",
         f"/sessions/{session}/turns",
         f"/injections/{request_id}",
         "/agents/assistant/directive",

@@ -29,6 +29,7 @@ async def test_what_another_organization_has_does_not_exist(
         ("GET", "/agents/{}/memories", agent_id, nobody),
         ("GET", "/agents/{}/directive", agent_id, nobody),
         ("GET", "/memories/{}", memory, nobody),
+        ("GET", "/memories/{}/history", memory, nobody),
         ("GET", "/sessions/{}", session, nobody),
         ("GET", "/sessions/{}", "ours", "nobody"),
         ("GET", "/sessions/{}/turns", session, nobody),
