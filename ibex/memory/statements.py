@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from uuid import UUID
 
 from ibex.memory.conflicts import Statement
@@ -22,7 +23,7 @@ class Stated:
     embedding: Vector = field(repr=False)
     status: str = "active"  # of the memory that it may become; only like meets like
 
-    @property
+    @cached_property
     def judged(self) -> Statement:
         fact = self.fact
         return Statement(

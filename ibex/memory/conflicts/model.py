@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
+from ibex.memory.conflicts.reading import Reading, label, read
 from ibex.memory.model import Category
 
 
@@ -28,6 +30,20 @@ class Statement:
     attribute: str = field(repr=False)  # may be empty
     confidence: float  # in [0, 1]
     valid_from: datetime
+
+    # What the rules compare, made once: a new statement meets many.
+
+    @cached_property
+    def reading(self) -> Reading:
+        return read(self.content)
+
+    @cached_property
+    def subject_keys(self) -> frozenset[str]:
+        return label(self.subject)
+
+    @cached_property
+    def attribute_keys(self) -> frozenset[str]:
+        return label(self.attribute)
 
 
 @dataclass(frozen=True)

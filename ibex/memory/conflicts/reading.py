@@ -196,6 +196,9 @@ class _Reader:
         )
 
     def _take(self, match: re.Match[str]) -> None:
+        if match.lastgroup == "word":  # most of them are
+            self._word(match.group(), match.start())
+            return
         form = match.groupdict()
         if time := _date(form) or _clock(form):
             self._add(time, Kind.TIME)
@@ -208,8 +211,6 @@ class _Reader:
             self._identifier(form["name"], match.start())
         elif form["sign"]:
             self._add(form["sign"], Kind.WORD)
-        elif form["word"]:
-            self._word(form["word"], match.start())
         else:
             self._gap.append(match.group())
 

@@ -22,7 +22,7 @@ from uuid import UUID
 import numpy as np
 
 from ibex.ids import new_id
-from ibex.memory.conflicts import Resolution, Statement, Verdict
+from ibex.memory.conflicts import MEET, Resolution, Statement, Verdict
 from ibex.memory.model import Category, Source
 from ibex.memory.statements import (
     Belief,
@@ -36,7 +36,7 @@ from ibex.memory.statements import (
 )
 
 NEAR_DUPLICATE: Final = 0.92  # cosine above which two statements are compared
-CONFLICT: Final = 0.85  # and above which two of the same category are
+CONFLICT: Final = MEET  # and above which two of the same category are
 
 Judge = Callable[[Statement, Statement, float], Verdict]
 
