@@ -115,6 +115,22 @@ async def test_a_newer_value_supersedes_the_older(agent: Agent) -> None:
     assert (closed["version"], closed["content"]) == (2, FIRST)
 
 
+async def test_an_update_need_not_be_near(agent: Agent) -> None:
+    """The cosine of the first two is 0.79; that of the likes is about the same."""
+    city, likes = {"subject": "User", "attribute": "city"}, {"subject": "User"}
+    await agent.write(fact("User lives in Berlin.", 1, **city), fact("User likes tea.", 1, **likes))
+    result = await agent.write(
+        fact("User lives in Hamburg.", 5, **city), fact("User likes coffee.", 5, **likes)
+    )
+    assert (len(result.created), len(result.superseded)) == (2, 1)
+    assert await agent.believed() == [
+        ("User likes coffee.", 5, None),
+        ("User likes tea.", 1, None),
+        ("User lives in Berlin.", 1, 5),
+        ("User lives in Hamburg.", 5, None),
+    ]
+
+
 async def test_the_same_in_other_words_makes_a_memory_surer(agent: Agent) -> None:
     sessions = [await add_session(agent.database, agent.org_id, agent.agent_id) for _ in range(2)]
     await agent.write(fact(FIRST, 1, message_ids=("m1",)), session=sessions[0])
