@@ -54,12 +54,17 @@ def error_code(error: Exception) -> str:
     return error.code if isinstance(error, IbexError) else "internal_error"
 
 
+def log_unplanned(what: str, error: Exception) -> None:
+    """Where an error that nobody planned came from."""
+    if not isinstance(error, IbexError):
+        # The lines of code only: its message may hold content.
+        lines = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("%s: %s at\n%s", what, type(error).__name__, lines)
+
+
 async def give_back(stores: Stores, job: ClaimedSession, error: Exception) -> None:
     """Count the failed try of a session, whose lease ends; it waits, or is a dead letter."""
-    if not isinstance(error, IbexError):
-        # The lines of code only: the message of an error nobody planned may hold content.
-        lines = "".join(traceback.format_tb(error.__traceback__))
-        _log.error("session %s: %s at\n%s", job.session_id, type(error).__name__, lines)
+    log_unplanned(f"session {job.session_id}", error)
     if isinstance(error, LeaseLostError):
         _log.warning("session %s: another run has the lease by now", job.session_id)
         return

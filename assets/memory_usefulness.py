@@ -5,7 +5,7 @@ from uuid import UUID
 
 from dagster import AssetExecutionContext, Failure, ResourceParam, asset
 
-from assets.each import Outcomes, each, error_code
+from assets.each import Outcomes, each, error_code, log_unplanned
 from assets.stores import OWNERS, USE, Stores
 from ibex.memory.observing import ObservedAnswers, Observer
 from ibex.stores.usefulness import Owner, UsefulnessStore
@@ -34,6 +34,8 @@ def memory_usefulness(context: AssetExecutionContext, stores: ResourceParam[Stor
             at_once=_AT_ONCE,
         )
     )
+    for org_id, error in outcomes.failed:
+        log_unplanned(f"answers of organization {org_id}", error)
     owners = {owner for done in outcomes.done for owner in done.owners}
     refreshed = stores.wait(refresh_hot_lists(stores, owners))
     failed = [error for _, error in (*outcomes.failed, *refreshed.failed)]

@@ -34,7 +34,7 @@ from orchestration.jobs import learn
 _POLL = 0.25  # seconds
 _ANSWER = 15.0  # seconds, for one look at the database
 _IDLE_AT_ONCE = 200  # sessions completed in one look
-_RECENT = 8  # runs that are looked at
+RECENT = 8  # runs that are looked at
 
 IN_FLIGHT = frozenset(
     {
@@ -135,7 +135,7 @@ def _reason_to_wait(instance: DagsterInstance, watch: Watch, settings: Settings)
     work = watch.work()
     if not work.claimable and not work.unarchived:
         return "No completed session waits."
-    recent = instance.get_run_records(RunsFilter(job_name=learn.name), limit=_RECENT)
+    recent = instance.get_run_records(RunsFilter(job_name=learn.name), limit=RECENT)
     now = datetime.now(UTC)
     for record in recent:
         if is_alive(record, now, settings.extraction_lease, watch):

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from dagster import (
+    DagsterInstance,
     DefaultScheduleStatus,
     DefaultSensorStatus,
     Failure,
@@ -24,7 +25,7 @@ from assets.stores import Stores
 from ibex.settings import Settings
 from ibex.stores.usefulness import UsefulnessStore
 from orchestration.jobs import observe
-from orchestration.sensors import IN_FLIGHT, Watch
+from orchestration.sensors import IN_FLIGHT, RECENT, Watch, pause, since_end
 
 _GIVEN_UP = timedelta(minutes=30)  # the age at which a run in progress is taken for killed
 _AT_WORK = timedelta(days=1)  # whose lists are worth it: as long as one lives in Redis
@@ -43,14 +44,21 @@ def answer_sensor(settings: Settings) -> SensorDefinition:
     def evaluate(context: SensorEvaluationContext) -> RunRequest | SkipReason:
         if not watch.answers():
             return SkipReason("No answer waits.")
-        since = datetime.now(UTC) - _GIVEN_UP
-        running = context.instance.get_runs(
-            RunsFilter(job_name=observe.name, statuses=list(IN_FLIGHT), created_after=since),
-            limit=1,
-        )
-        return SkipReason(f"Run {running[0].run_id} is at work.") if running else RunRequest()
+        reason = _reason_to_wait(context.instance, datetime.now(UTC))
+        return SkipReason(reason) if reason else RunRequest()
 
     return evaluate
+
+
+def _reason_to_wait(instance: DagsterInstance, now: datetime) -> str | None:
+    """None when a run shall start now."""
+    recent = instance.get_run_records(RunsFilter(job_name=observe.name), limit=RECENT)
+    for record in recent:
+        age = now - record.create_timestamp.astimezone(UTC)
+        if record.dagster_run.status in IN_FLIGHT and age < _GIVEN_UP:
+            return f"Run {record.dagster_run.run_id} is at work."
+    seconds = pause(recent, urgent=False) - since_end(recent, now)
+    return f"The last run failed; the next one starts in {seconds:.0f} s." if seconds > 0 else None
 
 
 @op(required_resource_keys={"stores"})

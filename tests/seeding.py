@@ -104,10 +104,7 @@ async def add_injection(
         "confidence": 0.9,
         "access_frequency": 0.0,
     }
-    first = [
-        {"memory_id": str(memory_id), "version": 1, "digest": "00"}
-        for memory_id in (memory_ids if chosen is None else chosen)
-    ]
+    first = [(str(memory_id), 1, "00") for memory_id in (memory_ids if chosen is None else chosen)]
     return await insert(
         database,
         org_id,

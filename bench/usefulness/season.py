@@ -197,7 +197,7 @@ def _injection(ids: Sequence[UUID], cosines: npt.NDArray[np.float32]) -> Injecti
         }
         for place in nearest
     ]
-    first = [{"memory_id": str(ids[place]), "version": 1, "digest": "00"} for place in nearest]
+    first = [(str(ids[place]), 1, "00") for place in nearest]
     return Injection(
         memories=orjson.dumps(memories),
         directive_version=None,

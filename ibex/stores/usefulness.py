@@ -4,6 +4,7 @@ An answer counts once, whoever observes it how often: its injection is marked in
 that moves the memories. The votes are rows, so that one can be changed and is not counted twice.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,11 +18,12 @@ from ibex.ids import new_id
 from ibex.memory.model import NO_VECTOR, Category, Vector
 from ibex.memory.usefulness import RESTS, Observation, averaged, usefulness
 from ibex.settings import DEFAULT_EMBEDDING_MODEL
-from ibex.stores.injections import named_parts
+from ibex.stores.injections import folded, named_parts
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 
 _SQL = load("usefulness")
+_LOG = logging.getLogger("ibex.usefulness")
 
 #: Turns of a session that are looked through for what was said before an answer.
 LOOK_BACK: Final = 30
@@ -51,7 +53,7 @@ class UnobservedAnswer:
 
     injection_id: UUID
     session_id: UUID
-    turn: int | None  # None: its turn was replaced by another try's
+    turn: int | None  # None: another try replaced it, or the record cannot be read
     response: Mapping[str, Any] | None = field(repr=False)
     relevance: Mapping[UUID, float]  # to the question, of each memory that the request carried
     chosen: frozenset[UUID]  # those that this request was the first of its session to carry
@@ -220,17 +222,26 @@ class UsefulnessStore:
 
 
 def _answer(row: asyncpg.Record) -> UnobservedAnswer:
-    chosen = (one["memory_id"] for decision in row["decisions"] for one in decision["memories"])
+    turn: int | None = row["number"]
+    relevance: dict[UUID, float] = {}
+    chosen: frozenset[UUID] = frozenset()
+    try:
+        for one in row["memories"]:
+            parts = named_parts(one.get("parts"))
+            relevance[UUID(one["memory_id"])] = parts.get("relevance", 0.0)
+        made = folded([row["decisions"]]).values()
+        chosen = frozenset(one.id for decision in made for one in decision.memories)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # Others must not wait behind it for ever.
+        _LOG.warning("injection %s cannot be read (%s)", row["id"], type(error).__name__)
+        turn = None
     return UnobservedAnswer(
         injection_id=row["id"],
         session_id=row["session_id"],
-        turn=row["number"],
+        turn=turn,
         response=row["response"],
-        relevance={
-            UUID(one["memory_id"]): named_parts(one.get("parts")).get("relevance", 0.0)
-            for one in row["memories"]
-        },
-        chosen=frozenset(map(UUID, chosen)),
+        relevance=relevance,
+        chosen=chosen,
         at=row["created_at"],
     )
 

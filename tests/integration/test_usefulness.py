@@ -26,6 +26,7 @@ from ibex.stores.postgres import Database
 from ibex.stores.usefulness import Owner, UsefulnessStore, Voted
 from orchestration.definitions import definitions
 from orchestration.usefulness import answer_sensor
+from tests.proxying import ProxyClient, ScriptedUpstream, completion, whole
 from tests.seeding import add_injection, add_memory, add_session, add_turn
 from tests.unit.candidates import direction
 
@@ -189,6 +190,43 @@ async def test_a_paraphrase_is_known_by_its_meaning(
     await Observer(store, embedder).observe_request(org_id, request_id)
     assert embedder.asked == ["Any pets?", "Yes, a kitty lives here."]
     assert await useful(database, org_id, memory) > UNKNOWN
+
+
+async def test_what_proxy_and_assembler_record_is_what_is_observed(
+    observer: Observer,
+    proxy: ProxyClient,
+    upstream: ScriptedUpstream,
+    database: Database,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    host = await add_memory(database, org_id, agent_id, HOST)
+    upstream.script = whole(completion(ANSWERED))
+    asked = "What is the database host?"
+    first = await proxy.chat(asked)
+    said = [{"role": "user", "content": asked}, first.json["choices"][0]["message"]]
+    await proxy.chat(*said, "Thanks. And the database's port?")
+    seen = await observer.observe_waiting(org_id, 10)
+    assert (seen.answers, seen.observations) == (2, 2)
+    assert await useful(database, org_id, host) > UNKNOWN + 0.03
+    assert (await figures(database, org_id, host))["access_count"] == 1
+
+
+async def test_a_record_that_cannot_be_read_keeps_nobody_waiting(
+    observer: Observer, database: Database, org_id: UUID, agent_id: UUID, talk: Talk
+) -> None:
+    request_id = await add_turn(database, org_id, talk.session, 2, "And?", "No idea.")
+    injection = await add_injection(
+        database, org_id, agent_id, talk.session, request_id, [talk.cat]
+    )
+    async with database.tenant(org_id) as connection:
+        await connection.execute(
+            """UPDATE ibex_core.context_injections SET memories = '[{"id": 7}]' WHERE id = $1""",
+            injection,
+        )
+    assert (await observer.observe_waiting(org_id, 10)).answers == 2
+    assert (await observer.observe_waiting(org_id, 10)).answers == 0
+    assert await useful(database, org_id, talk.host) > UNKNOWN
 
 
 def test_what_is_asked_of_tools_is_part_of_the_answer() -> None:
