@@ -117,7 +117,7 @@ async def test_a_newer_value_supersedes_the_older(agent: Agent) -> None:
 
 async def test_an_update_need_not_be_near(agent: Agent) -> None:
     """The cosine of the first two is 0.79; that of the likes is about the same."""
-    city, likes = {"subject": "User", "attribute": "city"}, {"subject": "User"}
+    city, likes = ({"subject": "User", "attribute": name} for name in ("city", "likes"))
     await agent.write(fact("User lives in Berlin.", 1, **city), fact("User likes tea.", 1, **likes))
     result = await agent.write(
         fact("User lives in Hamburg.", 5, **city), fact("User likes coffee.", 5, **likes)
