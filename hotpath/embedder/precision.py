@@ -8,8 +8,8 @@ from hotpath.embedder.model import Vectors
 
 Precision = Literal["int8", "float32"]
 PRECISIONS: Final[tuple[Precision, ...]] = ("int8", "float32")  # the first that is near enough
-_LEAST_MEAN: Final = 0.99
-_LEAST: Final = 0.97
+LEAST_MEAN: Final = 0.99
+LEAST: Final = 0.97
 
 
 def likeness(vectors: Vectors, reference: Vectors) -> tuple[float, float]:
@@ -20,4 +20,4 @@ def likeness(vectors: Vectors, reference: Vectors) -> tuple[float, float]:
 
 def near_enough(vectors: Vectors, reference: Vectors) -> bool:
     mean, least = likeness(vectors, reference)
-    return mean >= _LEAST_MEAN and least >= _LEAST
+    return mean >= LEAST_MEAN and least >= LEAST
