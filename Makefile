@@ -1,7 +1,7 @@
 # The front door: `make help`. CI calls these targets and nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-conflicts bench-redaction bench-retrieval bench-usefulness soak lock clean
+.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-conflicts bench-memory bench-redaction bench-retrieval bench-usefulness soak lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -69,7 +69,7 @@ db-check: setup  ## Fail when the models and the database differ
 e2e-smoke-p3: setup  ## End to end: a fact is learned, stored and injected; ends with one JSON line
 	@$(BIN)/ibex smoke
 
-bench-embed: setup  ## The embedding service against PyTorch (ARGS="--data locomo.json" adds recall)
+bench-embed: setup  ## The embedding service against PyTorch (ARGS="--data FILE": recall too; fails when a bound is missed)
 	@$(BIN)/python -m bench.embed $(ARGS)
 
 bench-hotpath: setup  ## What the proxy adds, memory off and on (ARGS="--peer NAME=URL", --quick, …)
@@ -83,6 +83,9 @@ bench-peers: setup  ## IBEX beside LiteLLM and Portkey, which it installs into f
 
 bench-recall: setup  ## The assembler alone: 1,000 to 100,000 memories, 1 to 50 at once, index and SQL
 	@$(BIN)/python -m bench.recall $(ARGS)
+
+bench-memory: setup  ## Writes, searches up to a million memories, hot lists, sizes (ARGS="--agents 50 --approximate")
+	@$(BIN)/python -m bench.memory $(ARGS)
 
 bench-redaction: setup  ## What redaction finds of personal data and secrets, and what by mistake
 	@$(BIN)/python -m bench.redaction $(ARGS)

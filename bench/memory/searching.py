@@ -33,7 +33,7 @@ from ibex.stores.postgres import Database
 NEAREST: Final = 10
 #: Of composite scores that six digits may put in either order.
 _SAME: Final = 2e-6
-_PATIENCE: Final = 60.0  # seconds: nothing is cut off here
+_PATIENCE: Final = 600.0  # seconds: nothing is cut off here
 _LOAD_LIMIT: Final = 300.0
 _LOOK: Final = 0.05
 _SEED: Final = 1
@@ -73,13 +73,13 @@ class Searcher:
 
     async def by_index(self, crowd: Crowd, checked: int) -> Searched:
         """One agent, whose index is loaded."""
-        async with self._open(2**33) as (recall, indexes, _):
+        async with self._open(2**33) as (recall, hot, indexes, _):
             began = asyncio.get_running_loop().time()
             async with asyncio.timeout(_LOAD_LIMIT):
                 index = await _loaded(indexes, crowd)
             load_s = asyncio.get_running_loop().time() - began
             nbytes = indexes.nbytes
-            times = await self._times(recall, crowd, len(self._questions))
+            times = await self._times(recall, hot, crowd, len(self._questions))
             now, shares = datetime.now(UTC), []
             for question, vector in self._some(checked):
                 found = await index.search(
@@ -92,8 +92,8 @@ class Searcher:
 
     async def by_sql(self, crowd: Crowd, checked: int, searches: int) -> Searched:
         """PostgreSQL alone, as before an index is loaded; agents in turns."""
-        async with self._open(0) as (recall, _, reader):
-            times = await self._times(recall, crowd, searches)
+        async with self._open(0) as (recall, hot, _, reader):
+            times = await self._times(recall, hot, crowd, searches)
             now, shares = datetime.now(UTC), []
             chance = random.Random(_SEED)
             for question, vector in self._some(checked):
@@ -109,19 +109,23 @@ class Searcher:
     async def as_served(self, crowd: Crowd, searches: int) -> Searched:
         """With the memory for indexes that is set: some agents have one, others are loaded behind
         their request, and those used longest ago are let go."""
-        async with self._open(self._settings.index_max_bytes) as (recall, indexes, _):
-            times = await self._times(recall, crowd, searches)
+        async with self._open(self._settings.index_max_bytes) as (recall, hot, indexes, _):
+            times = await self._times(recall, hot, crowd, searches)
             return self._searched("served", crowd, times, (), nbytes=indexes.nbytes)
 
-    async def _times(self, recall: Recall, crowd: Crowd, searches: int) -> list[float]:
-        """One after the other, each for an agent taken by chance."""
+    async def _times(
+        self, recall: Recall, hot: HotCache, crowd: Crowd, searches: int
+    ) -> list[float]:
+        """One after the other, each for an agent taken by chance. Their hot lists are there, as
+        they are but for an agent's first request of a day."""
         chance, times = random.Random(_SEED), []
-        for number in range(searches):
+        agents = [chance.choice(crowd.agents) for _ in range(searches)]
+        for agent_id in dict.fromkeys(agents):
+            await hot.refresh(crowd.org_id, agent_id)
+        for number, agent_id in enumerate(agents):
             question = self._questions[number % len(self._questions)]
-            agent_id = chance.choice(crowd.agents)
             found = await recall.fetch(crowd.org_id, agent_id, None, question)
             times.append(found.milliseconds["cold"])
-            await asyncio.sleep(0)
         return times[1:]  # the first opens the connections
 
     def _some(self, count: int) -> list[tuple[str, Vector]]:
@@ -152,7 +156,7 @@ class Searcher:
     @asynccontextmanager
     async def _open(
         self, index_bytes: int
-    ) -> AsyncIterator[tuple[Recall, IndexCache, MemoryReader]]:
+    ) -> AsyncIterator[tuple[Recall, HotCache, IndexCache, MemoryReader]]:
         settings, model = self._settings, self._settings.embedding_model
         database = await Database.connect(
             settings.app_dsn, name="bench", command_timeout=_PATIENCE, max_size=16
@@ -160,9 +164,10 @@ class Searcher:
         cache = redis.asyncio.Redis.from_url(settings.redis_dsn)
         indexes = IndexCache(database, model, max_bytes=index_bytes)
         reader = MemoryReader(database, model)
+        hot = HotCache(cache, database, model)
         recall = Recall(
             DirectiveCache(cache, database),
-            HotCache(cache, database, model),
+            hot,
             reader,
             Known(self._questions, self._vectors),
             indexes=indexes,
@@ -170,7 +175,7 @@ class Searcher:
         )
         try:
             with threadpool_limits(1, "blas"):  # as in the assembler
-                yield recall, indexes, reader
+                yield recall, hot, indexes, reader
         finally:
             await recall.close()
             await indexes.close()
@@ -187,9 +192,15 @@ async def _loaded(indexes: IndexCache, crowd: Crowd) -> Indexed:
 
 
 def share_of(exact: Sequence[float], served: Sequence[float]) -> float:
-    """How many of the ten best scores of all memories, `exact`, are among those `served`: by rank,
+    """How many of the ten best scores of all memories, `exact`, are among those `served`: by score,
     for memories of the same score stand for one another."""
     best = sorted(exact, reverse=True)[:NEAREST]
-    found = sorted(served, reverse=True)[: len(best)]
-    hits = sum(one >= wanted - _SAME for one, wanted in zip(found, best, strict=False))
+    left = sorted(served, reverse=True)
+    hits = place = 0
+    for wanted in best:
+        while place < len(left) and left[place] > wanted + _SAME:
+            place += 1
+        if place < len(left) and left[place] >= wanted - _SAME:
+            hits += 1
+            place += 1
     return hits / len(best) if best else 1.0

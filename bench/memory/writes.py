@@ -51,7 +51,7 @@ async def measure(
     writer = MemoryWriter(database, embedder, settings)
     taken: dict[str, list[float]] = {"new": [], "known": [], "changed": [], "batch": []}
     superseded = 0
-    numbers = count(1)
+    numbers = count(memories + 1)  # not those of an agent of another size
 
     async def write(kind: str, *facts: Fact) -> int:
         began = time.perf_counter()
