@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     provider_circuit_pause: Seconds = Field(10.0, description="How long it is left alone, s.")
     default_model: str = Field("gpt-4o-mini", description="Model of an agent without a policy.")
     extraction_model: str = Field("gpt-4o-mini", description="Model that turns turns into facts.")
+    conflict_questions: int = Field(
+        20, ge=0, description="Undecided pairs of an agent and user put to the model in one run."
+    )
     extraction_timeout: Seconds = Field(60.0, description="Limit for one extraction call, s.")
     extraction_max_attempts: int = Field(3, ge=1, description="Tries before a dead letter.")
     extraction_backoff: Seconds = Field(5.0, description="Wait after the first failed try, s.")

@@ -9,6 +9,7 @@ from assets import (
     completed_sessions,
     hot_memories,
     memories,
+    memory_conflicts,
     memory_usefulness,
     session_archive,
     session_episodes,
@@ -32,6 +33,7 @@ def definitions(settings: Settings) -> Definitions:
                 session_facts,
                 memories,
                 hot_memories,
+                memory_conflicts,
                 session_archive,
                 memory_usefulness,
             ]

@@ -1,4 +1,4 @@
-"""The sandbox's answer to `ibex.extraction.judging`: careful, and by words alone."""
+"""The sandbox's answer to `ibex.extraction.judging`: by words alone."""
 
 from typing import Any
 

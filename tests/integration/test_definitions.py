@@ -25,6 +25,7 @@ def test_assets(defs: Definitions) -> None:
         "session_facts": ["session_episodes"],
         "memories": ["session_facts"],
         "hot_memories": ["memories", "session_episodes"],
+        "memory_conflicts": ["hot_memories", "memories"],
         "session_archive": ["completed_sessions"],
         "memory_usefulness": [],
     }

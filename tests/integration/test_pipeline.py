@@ -105,6 +105,63 @@ async def test_a_completed_session_becomes_memories_hot_memories_and_an_archive(
     assert [tuple(run) for run in runs] == [(result.run_id, session_id)]
 
 
+async def test_the_model_judges_what_no_rule_could(
+    settings: Settings,
+    database: Database,
+    redis_client: redis.asyncio.Redis,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    """The sandbox takes the same words in any order for the same; the rules do not."""
+    said = ["The billing service needs the tax service."]
+    said.append("The tax service needs the billing service.")
+    sessions = SessionStore(database)
+    session = await sessions.open_session(org_id, agent_id, None, "s-1")
+    for number, text in enumerate(said):
+        await sessions.record_turn(
+            NewTurn(
+                org_id=org_id,
+                session_id=session.id,
+                request_id=f"r-{number}",
+                messages=[{"role": "user", "content": text}],
+                response={"role": "assistant", "content": "Noted."},
+                model="sandbox",
+            )
+        )
+    await sessions.complete(org_id, session.id)
+    unasked = settings.model_copy(update={"conflict_questions": 0})
+    made = metadata(await learn(unasked))
+    assert (made["memories"]["undecided"], made["memory_conflicts"]["pairs"]) == (1, 0)
+
+    await sessions.record_turn(
+        NewTurn(
+            org_id=org_id,
+            session_id=session.id,
+            request_id="r-2",
+            messages=[{"role": "user", "content": "My favourite colour is teal."}],
+            response={"role": "assistant", "content": "Noted."},
+            model="sandbox",
+        )
+    )
+    await sessions.complete(org_id, session.id)
+    made = metadata(await learn(settings))
+    assert made["memory_conflicts"]["verdicts"] == {"duplicate": 1}
+    assert made["memory_conflicts"]["prompt_tokens"] > 0
+    assert not any(text in str(made) for text in said)
+    async with database.tenant(org_id) as connection:
+        rows = await connection.fetch(
+            "SELECT content FROM ibex_core.memories WHERE org_id = $1 AND category = 'declarative' "
+            "AND valid_to IS NULL ORDER BY valid_from",
+            org_id,
+        )
+    assert [row["content"] for row in rows] == [said[0], "User's favourite colour is teal."]
+    hot = [
+        one.candidate.content
+        for one in await HotCache(redis_client, database).read(org_id, agent_id, None)
+    ]
+    assert said[0] in hot
+
+
 async def test_a_second_run_changes_nothing_and_a_session_that_goes_on_adds_what_is_new(
     settings: Settings, database: Database, org_id: UUID, agent_id: UUID
 ) -> None:

@@ -254,7 +254,7 @@ class _Planning:
         match met.verdict.resolution:
             case Resolution.SUPERSEDE if newer[0] > self._now:
                 return "related"
-            case Resolution.SUPERSEDE if older[0] < newer[0] and _may_end(older[1], newer[1]):
+            case Resolution.SUPERSEDE if older[0] < newer[0] and may_end(older[1], newer[1]):
                 return "supersedes"
             case Resolution.SUPERSEDE | Resolution.CONTRADICT:
                 return "contradicts"
@@ -329,7 +329,8 @@ def _says_more(stated: Stated, own: _Met) -> bool:
     return own.verdict.resolution is (Resolution.MERGE if own.is_older else Resolution.DUPLICATE)
 
 
-def _may_end(older: Source, newer: Source) -> bool:
+def may_end(older: Source, newer: Source) -> bool:
+    """Words of tools, documents and imports end nothing that people said."""
     return _RANK.get(newer, 0) >= _RANK.get(older, 0)
 
 
