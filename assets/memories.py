@@ -44,6 +44,7 @@ def memories(
             "failed": len(outcomes.failed),
             "memories": sum(len(one.created) for one in written),
             "duplicates": sum(one.duplicates for one in written),
+            "quarantined": sum(one.quarantined for one in written),
             "superseded": sum(len(one.superseded) for one in written),
             "merged": sum(len(one.merged) for one in written),
             "contradictions": sum(one.contradictions for one in written),

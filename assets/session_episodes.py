@@ -42,6 +42,7 @@ def session_episodes(
             "failed": len(outcomes.failed),
             "episodes": sum(len(one.created) for one in written),
             "duplicates": sum(one.duplicates for one in written),
+            "quarantined": sum(one.quarantined for one in written),
             "seconds": round(time.monotonic() - started, 3),
         }
     )

@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     extraction_max_attempts: int = Field(3, ge=1, description="Tries before a dead letter.")
     extraction_backoff: Seconds = Field(5.0, description="Wait after the first failed try, s.")
     extraction_lease: Seconds = Field(120.0, description="How long a claim of a session holds, s.")
+    promotion_users: int = Field(
+        3, ge=0, description="Users who must say a fact before it is the agent's own; 0: never."
+    )
     extraction_concurrency: int = Field(4, ge=1, description="Model calls at once in one run.")
 
     # --- the proxy ---

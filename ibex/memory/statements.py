@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ibex.memory.conflicts import Statement
 from ibex.memory.model import Fact, Provenance, Source, Vector
+from ibex.memory.trust import BELIEVED, Trust
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Stated:
     valid_from: datetime
     provenance: Provenance
     embedding: Vector = field(repr=False)
-    status: str = "active"  # of the memory that it may become; only like meets like
+    trust: Trust = BELIEVED  # of the memory that it may become; only like meets like
 
     @cached_property
     def judged(self) -> Statement:

@@ -14,6 +14,7 @@ from ibex.ids import new_id
 from ibex.memory.conflicts import Statement
 from ibex.memory.model import Category, Fact, Provenance, Source, Vector
 from ibex.memory.statements import Belief, Changed, Edge, Joined, Neighbour, NewMemory, Stated
+from ibex.memory.trust import Reason, Status, Trust
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 
@@ -88,6 +89,21 @@ async def held(
     """Of words, those that a memory of another status has."""
     rows = await connection.fetch(_SQL["held"], *_key(owner), list(hashes), status)
     return frozenset(row["content_hash"] for row in rows)
+
+
+async def vouch(
+    connection: Connection, owner: Owner, believed: Sequence[Stated], run_id: str | None
+) -> tuple[UUID, ...]:
+    """What waited for a review is believed when somebody says it who needs none; these memories."""
+    rows = await connection.fetch(
+        _SQL["vouch"],
+        *_key(owner),
+        [one.content_hash for one in believed],
+        [one.fact.source for one in believed],
+        [new_id() for _ in believed],
+        run_id,
+    )
+    return tuple(row["memory_id"] for row in rows)
 
 
 async def near(
@@ -321,7 +337,8 @@ def _memory_row(memory: NewMemory) -> dict[str, Any]:
         "id": memory.id,
         "version_id": new_id(),
         "statement_id": memory.words.id,
-        "status": memory.words.status,
+        "status": memory.words.trust.status,
+        "quarantine_reason": memory.words.trust.reason,
         "valid_from": memory.valid_from,
         "valid_to": memory.valid_to,
         "superseded_by": memory.superseded_by,
@@ -354,6 +371,7 @@ def _statement_row(stated: Stated) -> dict[str, Any]:
 
 
 def _stated(row: asyncpg.Record) -> Stated:
+    reason = row["quarantine_reason"]
     return Stated(
         id=row["id"],
         fact=Fact(
@@ -374,7 +392,7 @@ def _stated(row: asyncpg.Record) -> Stated:
             row["session_id"], row["extractor"], row["prompt_version"], row["model"], row["run_id"]
         ),
         embedding=row["embedding"].to_numpy(),
-        status=row["status"],
+        trust=Trust(Status(row["status"]), Reason(reason) if reason else None),
     )
 
 

@@ -24,6 +24,7 @@ def test_assets(defs: Definitions) -> None:
         "session_episodes": ["completed_sessions"],
         "session_facts": ["session_episodes"],
         "memories": ["session_facts"],
+        "promoted_memories": ["memories"],
         "hot_memories": ["memories", "session_episodes"],
         "memory_conflicts": ["hot_memories", "memories"],
         "session_archive": ["completed_sessions"],

@@ -13,14 +13,14 @@ MAX_TAGS: Final = 16
 
 
 def is_valid(fact: Fact, said_at: Mapping[int, datetime]) -> bool:
-    """It says something, in bounds, and rests on turns that exist."""
+    """It says something, in bounds, and rests on turns that exist, if there are any."""
     return (
         0 < len(fact.content.strip()) <= MAX_CONTENT
         and all(len(label) <= MAX_LABEL for label in (fact.subject, fact.attribute, *fact.tags))
         and len(fact.tags) <= MAX_TAGS
         and math.isfinite(fact.confidence)
         and 0 <= fact.confidence <= 1
-        and bool(fact.turns)
+        and bool(fact.turns) is bool(said_at)
         and all(number in said_at for number in fact.turns)
     )
 

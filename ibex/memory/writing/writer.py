@@ -11,6 +11,7 @@ from ibex.ids import new_id
 from ibex.memory.conflicts import judge
 from ibex.memory.model import Fact, Provenance, Vector
 from ibex.memory.statements import Plan, Stated
+from ibex.memory.trust import Status, Trust, assess
 from ibex.memory.writing.hashing import content_hash
 from ibex.memory.writing.planning import CONFLICT, Judge, confidence_of, plan, words_of
 from ibex.memory.writing.redacting import RedactedFact, redact_fact, says_something
@@ -34,6 +35,7 @@ class WriteResult:
     merged: tuple[UUID, ...] = ()  # stored memories that rest on more now
     contradictions: int = 0  # edges between memories that cannot both hold
     undecided: int = 0  # edges between memories that a model may judge
+    quarantined: int = 0  # of the created ones, those that wait for a review
 
     @property
     def changed(self) -> bool:
@@ -93,6 +95,7 @@ class MemoryWriter:
             merged=tuple(done.merged),
             contradictions=done.edges["contradicts"],
             undecided=done.edges["undecided"],
+            quarantined=done.quarantined,
         )
 
     async def _stated(
@@ -103,14 +106,19 @@ class MemoryWriter:
         said_at: Mapping[int, datetime],
         now: datetime,
     ) -> list[Stated]:
-        """Of the same words at the same time only the surest; embedded where the words are new."""
-        chosen: dict[tuple[bytes, datetime], RedactedFact] = {}
+        """Of the same words at the same time, believed or not, only the surest; embedded where
+        the words are new."""
+        chosen: dict[tuple[bytes, datetime, Trust], RedactedFact] = {}
         for one in redacted:
-            key = (content_hash(one.fact.content), valid_from(one.fact, said_at, now))
+            key = (
+                content_hash(one.fact.content),
+                valid_from(one.fact, said_at, now),
+                assess(one.fact.content, source=one.fact.source, category=one.fact.category),
+            )
             other = chosen.get(key)
             if other is None or one.fact.confidence > other.fact.confidence:
                 chosen[key] = one
-        words = {digest: one.fact.content for (digest, _), one in chosen.items()}
+        words = {digest: one.fact.content for (digest, _, _), one in chosen.items()}
         vectors = await self._vectors(owner, words)
         return [
             Stated(
@@ -121,8 +129,9 @@ class MemoryWriter:
                 valid_from=since,
                 provenance=provenance,
                 embedding=vectors[digest],
+                trust=trust,
             )
-            for (digest, since), one in chosen.items()
+            for (digest, since, trust), one in chosen.items()
         ]
 
     async def _vectors(self, owner: Owner, words: Mapping[bytes, str]) -> dict[bytes, Vector]:
@@ -148,19 +157,23 @@ class MemoryWriter:
         await memories_write.lock(connection, owner)
         waiting, own = list(stated), {one.id for one in stated}
         while waiting:
-            status = waiting[0].status
-            hashes = [one.content_hash for one in waiting if one.status == status]
+            # What is believed comes first: the same words from outside are then known.
+            status = min(one.trust.status for one in waiting)
+            batch = [one for one in waiting if one.trust.status == status]
+            waiting = [one for one in waiting if one.trust.status != status]
+            if status is Status.ACTIVE:
+                done.merged.update(await memories_write.vouch(connection, owner, batch, run_id))
+            hashes = [one.content_hash for one in batch]
             held = await memories_write.held(connection, owner, hashes, status)
-            batch = [
-                one for one in waiting if one.status == status and one.content_hash not in held
-            ]
-            waiting = [one for one in waiting if one.status != status]
+            batch = [one for one in batch if one.content_hash not in held]
             neighbours = await memories_write.near(
                 connection, owner, batch, self._embedding_model, CONFLICT, status
             )
             made = plan(batch, neighbours, self._judge, now)
             waiting += await self._apply(connection, owner, made, run_id, done)
             done.begun += sum(memory.words.id in own for memory in made.created)
+            if status is Status.QUARANTINED:
+                done.quarantined += len(made.created)
         return done
 
     async def _apply(
@@ -209,6 +222,7 @@ class _Done:
         self.merged: set[UUID] = set()
         self.edges: Counter[str] = Counter()
         self.begun = 0  # memories that the call's own statements began
+        self.quarantined = 0
 
 
 def refounded(memory: Supported, *, reworded: bool = False) -> Refounded | None:

@@ -229,7 +229,8 @@ class MemoryVersion(Base):
     id: Mapped[Id]
     memory_id: Mapped[UUID] = mapped_column(Uuid)
     version: Mapped[int]
-    change: Mapped[str]  # created | superseded | merged | edited | approved | rejected | promoted
+    # created | superseded | merged | edited | approved | rejected | vouched | promoted
+    change: Mapped[str]
     content: Mapped[str]
     snapshot: Mapped[dict[str, Any]] = mapped_column(JSONB)  # the other columns, without vectors
     run_id: Mapped[str | None]

@@ -21,6 +21,33 @@ FROM ibex_core.memories
 WHERE org_id = $1 AND agent_id = $2 AND (user_id = $3 OR (user_id IS NULL AND $3::uuid IS NULL))
   AND content_hash = ANY ($4::bytea[]) AND valid_to IS NULL AND status <> $5;
 
+-- name: vouch
+-- Memories that wait for a review whose words ($4) somebody says now whose word needs none ($5 the
+-- sources, $6 ids for the versions).
+WITH said AS (
+  SELECT DISTINCT ON (content_hash) *
+  FROM unnest($4::bytea[], $5::text[], $6::uuid[]) AS s (content_hash, source, version_id)
+), changed AS (
+  UPDATE ibex_core.memories m
+  SET status = 'active', quarantine_reason = NULL, source = s.source, version = m.version + 1,
+    updated_at = now()
+  FROM said s
+  WHERE m.org_id = $1 AND m.agent_id = $2
+    AND (m.user_id = $3 OR (m.user_id IS NULL AND $3::uuid IS NULL))
+    AND m.content_hash = s.content_hash AND m.valid_to IS NULL AND m.status = 'quarantined'
+  RETURNING
+    m.id, m.agent_id, m.user_id, m.category, m.subject, m.attribute, m.confidence, m.usefulness,
+    m.status, m.quarantine_reason, m.source, m.version, m.valid_from, m.valid_to, m.superseded_by,
+    m.session_id, m.turns, m.message_ids, m.place, m.extractor, m.prompt_version, m.model,
+    m.redactions, m.embedding_model, m.content, s.version_id
+)
+INSERT INTO ibex_core.memory_versions
+  (org_id, id, memory_id, version, change, content, snapshot, run_id)
+SELECT $1, version_id, id, version, 'vouched', content,
+  to_jsonb(changed) - 'content' - 'version_id', $7
+FROM changed
+RETURNING memory_id;
+
 -- name: near
 -- For each statement (vectors $4 of the model $5, hashes of the words $9, times from which they hold
 -- $10, whether it is an episode $11) the $7 nearest words that memories of the status $8 rest on,
@@ -112,33 +139,33 @@ WITH fact AS (
   SELECT *
   FROM ROWS FROM (
     jsonb_to_recordset($4::jsonb) AS (
-      id uuid, version_id uuid, statement_id uuid, status text, category text, subject text,
-      attribute text, content text, content_hash text, confidence float8, source text,
+      id uuid, version_id uuid, statement_id uuid, status text, quarantine_reason text,
+      category text, subject text, attribute text, content text, content_hash text, confidence float8, source text,
       said_from timestamptz, valid_from timestamptz, valid_to timestamptz, superseded_by uuid,
       session_id uuid, turns int[], message_ids text[], place int, extractor text,
       prompt_version text, model text, run_id text, redactions jsonb, tags text[]
     ),
     unnest($5::vector[])
   ) AS f (
-    id, version_id, statement_id, status, category, subject, attribute, content, content_hash,
-    confidence, source, said_from, valid_from, valid_to, superseded_by, session_id, turns,
+    id, version_id, statement_id, status, quarantine_reason, category, subject, attribute, content,
+    content_hash, confidence, source, said_from, valid_from, valid_to, superseded_by, session_id, turns,
     message_ids, place, extractor, prompt_version, model, run_id, redactions, tags, embedding
   )
 ), created AS (
   INSERT INTO ibex_core.memories (
     org_id, id, agent_id, user_id, category, subject, attribute, content, content_hash, confidence,
-    status, source, valid_from, valid_to, superseded_by, session_id, turns, message_ids, place,
-    extractor, prompt_version, model, run_id, redactions, embedding, embedding_model
+    status, quarantine_reason, source, valid_from, valid_to, superseded_by, session_id, turns,
+    message_ids, place, extractor, prompt_version, model, run_id, redactions, embedding, embedding_model
   )
   SELECT
     $1, id, $2, $3, category, subject, attribute, content, decode(content_hash, 'hex'), confidence,
-    status, source, valid_from, valid_to, superseded_by, session_id, turns, message_ids, place,
-    extractor, prompt_version, model, run_id, redactions, embedding, $6
+    status, quarantine_reason, source, valid_from, valid_to, superseded_by, session_id, turns,
+    message_ids, place, extractor, prompt_version, model, run_id, redactions, embedding, $6
   FROM fact
   ON CONFLICT (org_id, agent_id, user_id, content_hash) WHERE valid_to IS NULL DO NOTHING
   RETURNING
-    id, agent_id, user_id, category, subject, attribute, confidence, usefulness, status, source,
-    version, valid_from, valid_to, superseded_by, session_id, turns, message_ids, place, extractor,
+    id, agent_id, user_id, category, subject, attribute, confidence, usefulness, status,
+    quarantine_reason, source, version, valid_from, valid_to, superseded_by, session_id, turns, message_ids, place, extractor,
     prompt_version, model, redactions, embedding_model
 ), version AS (
   INSERT INTO ibex_core.memory_versions
@@ -243,7 +270,7 @@ WITH new AS (
   WHERE m.org_id = $1 AND m.id = n.id
   RETURNING
     m.id, m.agent_id, m.user_id, m.category, m.subject, m.attribute, m.confidence, m.usefulness,
-    m.status, m.source, m.version, m.valid_from, m.valid_to, m.superseded_by, m.session_id,
+    m.status, m.quarantine_reason, m.source, m.version, m.valid_from, m.valid_to, m.superseded_by, m.session_id,
     m.turns, m.message_ids, m.place, m.extractor, m.prompt_version, m.model, m.redactions,
     m.embedding_model, m.content
 )
@@ -286,14 +313,15 @@ RETURNING s.memory_id, s.id, s.category, s.subject, s.attribute, coalesce(s.cont
   s.message_ids, s.extractor, s.prompt_version, s.model, s.run_id, s.redactions,
   coalesce(
     s.embedding, ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $3)
-  ) AS embedding, m.status;
+  ) AS embedding, m.status, m.quarantine_reason;
 
 -- name: speechless
 -- What those of these memories ($2) rest on whose words are none of their statements' any more;
 -- $3: the model of the vectors.
 SELECT s.memory_id, s.id, s.category, s.subject, s.attribute, s.content, s.content_hash,
   s.confidence, s.source, s.valid_from, s.session_id, s.turns, s.message_ids, s.extractor,
-  s.prompt_version, s.model, s.run_id, s.redactions, s.embedding, m.status
+  s.prompt_version, s.model, s.run_id, s.redactions, s.embedding, m.status,
+  m.quarantine_reason
 FROM ibex_core.memory_statements s
 JOIN ibex_core.memories m ON m.org_id = $1 AND m.id = s.memory_id
 WHERE s.org_id = $1 AND s.memory_id = ANY ($2::uuid[]) AND s.content IS NOT NULL

@@ -16,7 +16,7 @@ WITH changed AS (
   WHERE org_id = $1 AND id = $2
   RETURNING id, agent_id, user_id, category, subject, attribute, content, confidence, usefulness,
     status, quarantine_reason, source, version, valid_from, valid_to, session_id, turns,
-    message_ids, extractor, prompt_version, model, redactions, embedding_model
+    message_ids, place, extractor, prompt_version, model, redactions, embedding_model
 )
 INSERT INTO ibex_core.memory_versions
   (org_id, id, memory_id, version, change, content, snapshot)
@@ -39,7 +39,7 @@ WITH promoted AS (
   ON CONFLICT DO NOTHING
   RETURNING id, agent_id, user_id, category, subject, attribute, content, confidence, usefulness,
     status, quarantine_reason, source, version, valid_from, valid_to, session_id, turns,
-    message_ids, extractor, prompt_version, model, redactions, embedding_model
+    message_ids, place, extractor, prompt_version, model, redactions, embedding_model
 ), version AS (
   INSERT INTO ibex_core.memory_versions
     (org_id, id, memory_id, version, change, content, snapshot)
