@@ -61,7 +61,7 @@ def show(explanation: Explanation, console: Console) -> None:
         table = Table("", "memory", "category", "score", box=None, padding=(0, 1))
         for part in _PARTS:
             table.add_column(part.split("_")[0][:6], justify="right")
-        for name in ("tokens", "origin", "where", "now"):
+        for name in ("tokens", "origin", "rests", "where", "now"):
             table.add_column(name)
         for memory in explanation.memories:
             table.add_row(*_row(memory))
@@ -95,6 +95,7 @@ def _row(memory: ExplainedMemory) -> list[str]:
         *(_figure(memory.parts.get(part)) for part in _PARTS),
         "" if memory.tokens is None else str(memory.tokens),
         memory.origin,
+        _figure(memory.support),
         where,
         memory.state,
     ]

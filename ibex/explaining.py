@@ -47,6 +47,7 @@ class ExplainedMemory:
     tokens: int | None
     origin: str
     insertion: int | None
+    support: float | None  # the chance that the answer rests on it; None: not looked at
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,19 @@ async def explain(reader: InjectionReader, org_id: UUID, request_id: str) -> Exp
 def _memories(
     record: StoredInjection, said: Mapping[tuple[UUID, int], SaidVersion]
 ) -> tuple[ExplainedMemory, ...]:
-    kept = [_memory(one, said, "kept") for one in record.memories]
-    dropped = [_memory(one, said, "dropped") for one in record.dropped]
+    supports = {one["memory_id"]: one["support"] for one in record.observations}
+    kept = [_memory(one, said, "kept", supports) for one in record.memories]
+    dropped = [_memory(one, said, "dropped", {}) for one in record.dropped]
     return tuple(
         one for group in (kept, dropped) for one in sorted(group, key=lambda m: -(m.score or 0))
     )
 
 
 def _memory(
-    one: Mapping[str, Any], said: Mapping[tuple[UUID, int], SaidVersion], decision: str
+    one: Mapping[str, Any],
+    said: Mapping[tuple[UUID, int], SaidVersion],
+    decision: str,
+    supports: Mapping[str, float],
 ) -> ExplainedMemory:
     version = said.get((UUID(one["memory_id"]), one["version"]))
     return ExplainedMemory(
@@ -133,6 +138,7 @@ def _memory(
         tokens=one.get("tokens"),
         origin=one.get("origin", ""),
         insertion=one.get("insertion"),
+        support=supports.get(one["memory_id"]),
     )
 
 

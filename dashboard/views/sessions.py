@@ -64,6 +64,7 @@ def show_injection(injection: Mapping[str, Any]) -> None:
                     if memory["current_version"] is None
                     else ui.hidden(memory["content"]),
                     **{title: memory["parts"].get(part) for title, part in PARTS.items()},
+                    "Answer rests on it": memory["support"],
                     "Category": memory["category"],
                     "Found": memory["origin"],
                     "Tokens": memory["tokens"],
@@ -76,9 +77,27 @@ def show_injection(injection: Mapping[str, Any]) -> None:
                     format="%.2f", min_value=0, max_value=1, width="small"
                 ),
                 "Memory": st.column_config.TextColumn(width="large"),
-                **{title: st.column_config.NumberColumn(format="%.2f") for title in PARTS},
+                **{
+                    title: st.column_config.NumberColumn(format="%.2f")
+                    for title in (*PARTS, "Answer rests on it")
+                },
             },
         )
+
+
+def ask_whether_it_helped(request_id: str) -> None:
+    """A thumb tells the API once; the other one takes it back."""
+    thumb = st.feedback("thumbs", key=f"thumbs:{request_id}")
+    told = f"told:{request_id}"
+    if thumb is None or st.session_state.get(told) == thumb:
+        return
+    with ui.told_errors():
+        counted = ui.api().post(
+            f"/injections/{segment(request_id)}/feedback", {"helpful": thumb == 1}
+        )
+    st.session_state[told] = thumb
+    number = len(counted["memories"])
+    st.toast(f"Noted. The answer rests on {number} {'memory' if number == 1 else 'memories'}.")
 
 
 def show_turn(turn: Mapping[str, Any]) -> None:
@@ -94,6 +113,8 @@ def show_turn(turn: Mapping[str, Any]) -> None:
         show_injection(turn["injection"])
     if turn["response"]:
         show_message({"role": "assistant", **turn["response"]})
+        if turn["injection"] and turn["injection"]["memories"] and ui.may("write"):
+            ask_whether_it_helped(turn["request_id"])
     elif turn["messages"] is not None:
         st.caption("The model gave no answer.")
     if not turn["complete"]:

@@ -222,6 +222,9 @@ class StoredInjection:
     dropped: Sequence[Mapping[str, Any]]
     degraded: Sequence[str]
     created_at: datetime
+    observations: Sequence[
+        Mapping[str, Any]
+    ]  # what its answer tells, see ibex/memory/usefulness.py
     model: str | None  # None: the turn is not stored
     directive: str | None = field(repr=False)  # of that version
 

@@ -16,12 +16,14 @@ from dagster import DagsterInstance, ExecuteInProcessResult, build_sensor_contex
 
 from ibex.embedding import Matrix
 from ibex.errors import EmbedderUnavailableError, InvalidRequestError, NotFoundError
+from ibex.explaining import explain
 from ibex.ids import new_id
 from ibex.memory.observing import Observer, answer_text
 from ibex.memory.usefulness import RESTS, UNKNOWN
 from ibex.settings import Settings
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
+from ibex.stores.injections import InjectionReader
 from ibex.stores.postgres import Database
 from ibex.stores.usefulness import Owner, UsefulnessStore, Voted
 from orchestration.definitions import definitions
@@ -111,6 +113,20 @@ async def test_an_answer_moves_what_it_rests_on_up_and_what_it_left_aside_down(
     assert host["last_accessed_at"] is not None
     assert host["updated_at"] == before["updated_at"]
     assert UNKNOWN - 0.1 < await useful(database, org_id, talk.cat) < UNKNOWN
+
+
+async def test_an_explanation_says_what_the_answer_rests_on(
+    observer: Observer, database: Database, org_id: UUID, talk: Talk
+) -> None:
+    async def supports() -> dict[str, float | None]:
+        explained = await explain(InjectionReader(database), org_id, talk.request_id)
+        return {one.memory_id: one.support for one in explained.memories}
+
+    assert set((await supports()).values()) == {None}
+    await observer.observe_waiting(org_id, 10)
+    found = await supports()
+    assert (found[str(talk.host)] or 0) >= RESTS
+    assert found[str(talk.cat)] == 0
 
 
 async def test_an_answer_counts_once_whoever_observes_it_how_often(

@@ -18,7 +18,8 @@ ORDER BY id;
 
 -- name: injection
 SELECT i.request_id, i.agent_id, i.session_id, i.memories, i.directive_version, i.position,
-  i.tokens, i.sha256, i.insertions, i.dropped, i.degraded, i.created_at, t.model,
+  i.tokens, i.sha256, i.insertions, i.dropped, i.degraded, i.created_at, i.observations,
+  t.model,
   v.content AS directive
 FROM ibex_core.context_injections i
 LEFT JOIN ibex_core.session_turns t ON t.org_id = i.org_id AND t.request_id = i.request_id

@@ -208,15 +208,27 @@ async def test_a_session_is_replayed_with_what_was_injected(
     assert "The host is db.example.com." in shown(app)
     assert app.expander[0].label == "1 memory injected, 12 tokens"
 
+    votes = "SELECT helpful FROM ibex_core.memory_feedback WHERE org_id = $1 AND memory_id = $2"
+    for thumb in (1, 0):
+        app.feedback[0].set_value(thumb)
+        await run(app)
+        assert "rests on 1 memory" in str(app.toast[0].value)
+        await run(app)
+        assert not app.toast  # told once
+        async with database.tenant(org_id) as connection:
+            assert await connection.fetchval(votes, org_id, memory) is (thumb == 1)
+
     poor = (await identity.create_token(org_id, "poor", scopes=("read",))).text
-    page = shown(await signed_in(poor, "sessions", session=str(session)))
+    theirs = await signed_in(poor, "sessions", session=str(session))
+    assert not theirs.feedback
+    page = shown(theirs)
     assert "lacks the scope 'content'" in page
     assert "db.example.com" not in page
     assert "evil.example" not in page
 
     stranger = await identity.create_organization("stranger")
-    theirs = (await identity.create_token(stranger, "op", scopes=("read", "content"))).text
-    page = shown(await signed_in(theirs, "sessions", session=str(session)))
+    other = (await identity.create_token(stranger, "op", scopes=("read", "content"))).text
+    page = shown(await signed_in(other, "sessions", session=str(session)))
     assert "There is no such session" in page
 
 
