@@ -17,6 +17,7 @@ from api.routers import (
     limits,
     memories,
     overview,
+    retention,
     review,
     sessions,
     tokens,
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         overview,
         tokens,
         limits,
+        retention,
     ):
         versioned.include_router(module.router)
     app.include_router(versioned)

@@ -19,6 +19,7 @@ from ibex.memory.observing import Observer
 from ibex.rpc import AuthClient
 from ibex.rpc.clients import AUTH_SERVICE, open_channel
 from ibex.settings import Settings
+from ibex.stores.forgetting import RetentionStore
 from ibex.stores.history import HistoryReader
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
@@ -43,6 +44,7 @@ class Services:
     management: ManagementStore
     history: HistoryReader
     review: MemoryReview
+    retention: RetentionStore
     sessions: SessionStore
     objects: ObjectStore
     hot: HotCache
@@ -105,6 +107,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             management=ManagementStore(database),
             history=HistoryReader(database),
             review=MemoryReview(database, HotCache(cache, database)),
+            retention=RetentionStore(database),
             sessions=SessionStore(database),
             objects=objects,
             hot=HotCache(cache, database, settings.embedding_model),

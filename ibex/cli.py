@@ -1,6 +1,6 @@
 """`ibex`: the stack, the demo, the import. What manages tenants is in
-ibex/cli_admin.py, cli_agents.py and cli_limits.py; embedding models in cli_embeddings.py, memories
-in cli_memory.py."""
+ibex/cli_admin.py, cli_agents.py, cli_limits.py and cli_retention.py; embedding models in
+cli_embeddings.py, memories in cli_memory.py."""
 
 import asyncio
 import sys
@@ -20,6 +20,7 @@ from ibex.cli_embeddings import embeddings_app
 from ibex.cli_explain import explain
 from ibex.cli_limits import agent_limits, org_limits, token_limits
 from ibex.cli_memory import memory_app
+from ibex.cli_retention import agent_retention, org_retention
 from ibex.errors import IbexError
 from ibex.importing import Importer, ImportSummary, read_lines
 from ibex.settings import Settings, load_settings
@@ -47,6 +48,8 @@ app.command()(explain)
 org_app.command("limits")(org_limits)
 agent_app.command("limits")(agent_limits)
 token_app.command("limits")(token_limits)
+org_app.command("retention")(org_retention)
+agent_app.command("retention")(agent_retention)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 console = Console(stderr=True)

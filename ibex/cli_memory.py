@@ -1,10 +1,11 @@
-"""`ibex memory …`: what waits for a review, and the decisions about it."""
+"""`ibex memory …`: what waits for a review, and the decisions about single memories."""
 
 import asyncio
 import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -102,6 +103,31 @@ def promote(memory: Memory, org: Org = "demo", version: Version = None, json: Js
         return await stores.review.promote(org_id, memory_id, _actor(), version=version)
 
     print_values({"memory_id": _run(work), "promoted_from": memory_id}, json)
+
+
+@memory_app.command("expire")
+def expire(
+    memory: Memory,
+    org: Org = "demo",
+    days: Annotated[float | None, typer.Option(min=0, help="From now on.")] = None,
+    at: Annotated[datetime | None, typer.Option(help="A moment, UTC.")] = None,
+    never: Annotated[bool, typer.Option("--never", help="Take an end back.")] = False,
+    version: Version = None,
+    json: Json = False,
+) -> None:
+    """Let a memory end: not recalled from then on, and deleted within the hour after."""
+    if (days is not None) + (at is not None) + never != 1:
+        raise InvalidRequestError("One of --days, --at and --never says when.")
+    memory_id = _id(memory)
+    end = datetime.now(UTC) + timedelta(days=days) if days is not None else None
+    end = at.replace(tzinfo=UTC) if at is not None else end
+
+    async def work(stores: "_Stores") -> None:
+        org_id = await stores.identity.organization(org)
+        await stores.review.expire(org_id, memory_id, end, _actor(), version=version)
+
+    _run(work)
+    print_values({"memory_id": memory_id, "expires_at": end.isoformat() if end else None}, json)
 
 
 @dataclass(frozen=True)

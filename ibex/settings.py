@@ -22,6 +22,7 @@ SECRETS_FILE = "secrets.env"
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"  # comes with IBEX
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+Days = Annotated[int, Field(ge=0, le=36_500)]
 Rate = Annotated[int, Field(ge=0, le=10**12)]
 
 
@@ -196,6 +197,19 @@ class Settings(BaseSettings):
     )
     sessions_bucket: str = Field("ibex-sessions", description="Bucket of the session archives.")
     lake_bucket: str = Field("ibex-lake", description="Bucket of the Parquet lake.")
+
+    # --- forgetting; what an organization or an agent has of its own counts instead ---
+    retention_procedural_days: Days = Field(
+        0, description="How long procedural memories are kept after they were last said, d; 0: any."
+    )
+    retention_declarative_days: Days = Field(0, description="The same for declarative ones, d.")
+    retention_episodic_days: Days = Field(0, description="The same for episodic ones, d.")
+    memory_limit_agent: int = Field(
+        0, ge=0, le=10**9, description="Memories of an agent; the least valuable go. 0: any."
+    )
+    memory_limit_organization: int = Field(
+        0, ge=0, le=10**9, description="Memories of all its agents together."
+    )
 
     # --- watching ---
     metrics_token: SecretStr | None = Field(

@@ -17,6 +17,7 @@ from assets import (
     session_facts,
 )
 from ibex.settings import Settings, load_settings
+from orchestration.forgetting import forgetting, forgetting_schedule
 from orchestration.housekeeping import hourly, housekeeping
 from orchestration.jobs import learn, observe
 from orchestration.reembedding import reembed
@@ -40,8 +41,8 @@ def definitions(settings: Settings) -> Definitions:
                 memory_usefulness,
             ]
         ),
-        jobs=[learn, observe, housekeeping, hot_lists, reembed],
-        schedules=[hourly, hot_schedule],
+        jobs=[learn, observe, housekeeping, forgetting, hot_lists, reembed],
+        schedules=[hourly, forgetting_schedule, hot_schedule],
         sensors=[session_sensor(settings), answer_sensor(settings)],
         resources={"stores": stores_resource(settings), "io_manager": run_memory()},
         executor=in_process_executor,

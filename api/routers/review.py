@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from api.auth import Caller, Reader, Writer
 from api.pages import Page, Paging
 from api.schemas.base import Text
-from api.schemas.memories import Decision, Memory
+from api.schemas.memories import Decision, Expiry, Memory
 from api.services import CurrentServices
 from ibex.errors import AgentNotFoundError
 from ibex.memory.trust import Status
@@ -82,6 +82,17 @@ async def promote_memory(
         caller.org_id, memory_id, _actor(caller), version=decision.version
     )
     return await _decided(services, caller, promoted)
+
+
+@router.put("/memories/{memory_id}/expiry")
+async def set_expiry(
+    services: CurrentServices, caller: Reviewer, memory_id: UUID, expiry: Expiry
+) -> Memory:
+    """From then on it is not recalled, and within the hour it is deleted with its history."""
+    await services.review.expire(
+        caller.org_id, memory_id, expiry.expires_at, _actor(caller), version=expiry.version
+    )
+    return await _decided(services, caller, memory_id)
 
 
 def _actor(caller: Caller) -> Actor:

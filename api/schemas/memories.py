@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from api.schemas.base import Input, Output
 from ibex.memory.model import Category
@@ -34,6 +34,9 @@ class Memory(Output):
     version: int
     valid_from: datetime
     valid_to: datetime | None
+    expires_at: datetime | None = Field(
+        description="From then on it is not recalled, and within the hour it is deleted."
+    )
     superseded_by: UUID | None
     session_id: UUID | None
     turns: list[int] = Field(description="Numbers of the session's turns that it rests on.")
@@ -53,6 +56,11 @@ class Memory(Output):
         if not with_content:
             memory.subject = memory.attribute = memory.content = None
         return memory
+
+
+class Expiry(Input):
+    expires_at: AwareDatetime | None = Field(description="Null: never.")
+    version: int | None = Field(None, ge=1, description="As of a decision.")
 
 
 class Decision(Input):

@@ -32,6 +32,7 @@ class Remembered:
     valid_from: datetime
     embedding: Vector = field(repr=False)  # of its own words
     place: Place | None = None  # of an episode
+    expires_at: datetime | None = None  # None: never
 
 
 @dataclass(frozen=True)

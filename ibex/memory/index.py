@@ -74,6 +74,7 @@ class MemoryIndex:
         self._columns = Columns.empty(capacity)
         self._postings = Postings()
         self._threads = Threads()
+        self._expires: dict[int, datetime] = {}  # of rows that do
         self._own: dict[int, _Halves] = {}  # of rows with neighbours: the vector of the own words
         self._owners: dict[UUID, int] = {}
         self._row_of: dict[UUID, int] = {}
@@ -146,6 +147,7 @@ class MemoryIndex:
         copy._columns = self._columns.taken(alive)
         copy._postings = self._postings.packed(places)
         copy._threads = self._threads.copy()
+        copy._expires = {int(places[row]): end for row, end in self._expires.items()}
         copy._own = {int(places[row]): vector for row, vector in self._own.items()}
         copy._owners = dict(self._owners)
         copy._row_of = {memory_id: row for row, memory_id in enumerate(copy._ids)}
@@ -267,6 +269,7 @@ class MemoryIndex:
             access_count=int(columns.access_count[row]),
             valid_from=self._valid_from[row],
             embedding=self._own_vector(row),
+            expires_at=self._expires.get(row),
         )
         return candidate
 
@@ -321,6 +324,7 @@ class MemoryIndex:
             and columns.category[row] == CATEGORY_NUMBER[memory.category]
             and columns.owner[row] == owner
             and self._threads.place(memory.id) == memory.place
+            and self._expires.get(row) == memory.expires_at
             and np.array_equal(
                 columns.matrix[row] if own is None else own,
                 memory.embedding if own is None else memory.embedding.astype(np.float16),
@@ -342,6 +346,7 @@ class MemoryIndex:
             self._contents[row] = ""
             self._candidates.pop(row, None)
             self._own.pop(row, None)
+            self._expires.pop(row, None)
 
     def _words(self, memory_id: UUID) -> Words:
         row = self._row_of[memory_id]
@@ -367,6 +372,7 @@ class MemoryIndex:
             valid_from=self._valid_from[row],
             embedding=self._own_vector(row).copy(),
             place=place,
+            expires_at=self._expires.get(row),
         )
 
     def _add(self, memory: Remembered, words: Mapping[UUID, Words]) -> None:
@@ -379,6 +385,8 @@ class MemoryIndex:
         vector, amounts = together(words[memory.id], near)
         if near:
             self._own[row] = memory.embedding.astype(np.float16)
+        if memory.expires_at is not None:
+            self._expires[row] = memory.expires_at
         columns = self._columns
         columns.set_vector(row, vector)
         if memory.user_id is None:

@@ -86,8 +86,12 @@ class Candidate:
     access_count: int
     valid_from: datetime
     embedding: Vector = field(repr=False)
+    expires_at: datetime | None = None  # None: never, or looked at by whoever gave it
     #: Of its line, by encoding, as far as they were counted.
     tokens: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
 
     @cached_property
     def line(self) -> str:

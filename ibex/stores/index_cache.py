@@ -18,7 +18,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -113,14 +113,17 @@ class Indexed:
         if (org_id, agent_id) != self._owner:
             raise ValueError("this index belongs to another agent")
         index = await self._cache.settled(self._owner, self._entry)
-        return index.search(user_id, question, vector, width=width)
+        found = index.search(user_id, question, vector, width=width)
+        now = datetime.now(UTC)
+        return [one for one in found if not one.candidate.expired(now)]
 
     def recall(
         self, user_id: UUID | None, question: str, vector: Vector | None, now: datetime
     ) -> list[Ranked]:
         """As `MemoryIndex.recall`; for who has just seen that it is not `late`."""
         index = self._entry.index or self._index
-        return index.recall(user_id, question, vector, now, size=RECALLED, hot=SIZE)
+        ranked = index.recall(user_id, question, vector, now, size=RECALLED, hot=SIZE)
+        return [one for one in ranked if not one.candidate.expired(now)]
 
 
 class IndexCache:
@@ -312,6 +315,7 @@ def _remembered(rows: Iterable[asyncpg.Record]) -> list[Remembered]:
             if row["embedding"] is None
             else np.frombuffer(row["embedding"], ">f4", offset=_VECTOR_HEADER),
             place=_place(row),
+            expires_at=row["expires_at"],
         )
         for row in rows
     ]

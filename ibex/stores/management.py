@@ -59,6 +59,7 @@ class MemoryRecord:
     version: int
     valid_from: datetime
     valid_to: datetime | None
+    expires_at: datetime | None
     superseded_by: UUID | None
     session_id: UUID | None
     turns: Sequence[int]

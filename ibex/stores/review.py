@@ -1,4 +1,4 @@
-"""An operator's decisions about memories: approve, reject, make a user's the agent's own.
+"""An operator's decisions about memories: approve, reject, let end, make a user's the agent's own.
 
 A decision is one transaction: the memory's status, a version of it, a row in the audit log with who
 decided and what it was before. Recall follows at once: the index by its triggers, the hot list by a
@@ -8,6 +8,7 @@ refresh here.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -79,6 +80,27 @@ class MemoryReview:
         await self._refresh(org_id, before["agent_id"], None)
         return promoted
 
+    async def expire(
+        self,
+        org_id: UUID,
+        memory_id: UUID,
+        expires_at: datetime | None,
+        actor: Actor,
+        *,
+        version: int | None = None,
+    ) -> None:
+        """From `expires_at` on it is not recalled, and the next forgetting deletes it; None: never.
+
+        Raises as `approve`."""
+        async with self._database.tenant(org_id) as connection:
+            before = await _lock(connection, org_id, memory_id, version)
+            if before["expires_at"] == expires_at:
+                return
+            await connection.execute(_SQL["expire"], org_id, memory_id, expires_at, new_id())
+            details = {"expires_at": _written(before["expires_at"]), "version": before["version"]}
+            await _audit(connection, org_id, memory_id, actor, "expiry_set", details)
+        await self._refresh(org_id, before["agent_id"], before["user_id"])
+
     async def _decide(
         self, org_id: UUID, memory_id: UUID, status: Status, actor: Actor, version: int | None
     ) -> None:
@@ -101,6 +123,10 @@ class MemoryReview:
             await self._hot.refresh(org_id, agent_id, user_id)
         except CacheUnavailableError as error:
             _log.warning("a hot list is stale: %s", type(error).__name__)
+
+
+def _written(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
 
 
 async def _lock(

@@ -48,6 +48,7 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         "learn",
         "observe",
         "housekeeping",
+        "forgetting",
         "reembed",
         "hot_lists",
         "__ASSET_JOB",
@@ -66,5 +67,6 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         for one in repository.schedule_defs
     } == {
         ("hourly", "housekeeping", "17 * * * *", DefaultScheduleStatus.RUNNING),
+        ("forgetting_hourly", "forgetting", "29 * * * *", DefaultScheduleStatus.RUNNING),
         ("hot_lists_hourly", "hot_lists", "41 * * * *", DefaultScheduleStatus.RUNNING),
     }

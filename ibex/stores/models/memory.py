@@ -75,6 +75,13 @@ class Memory(Base):
             postgresql_where=text("status = 'quarantined' AND valid_to IS NULL"),
         ),
         Index("ix_memories_session", "org_id", "session_id"),
+        Index(
+            "ix_memories_expiry",
+            "org_id",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL"),
+        ),
+        Index("ix_memories_age", "org_id", "agent_id", "category", "created_at"),
         Index("ix_memories_search", "search", postgresql_using="gin"),
         # An exact search reads every vector of an agent: they stay in their rows.
         {"postgresql_with": {"toast_tuple_target": "8160"}},
@@ -101,6 +108,7 @@ class Memory(Base):
     version: Mapped[int] = mapped_column(server_default="1")
     valid_from: Mapped[Created]
     valid_to: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]  # from then on not recalled, and soon deleted
     superseded_by: Mapped[UUID | None] = mapped_column(Uuid)
     # provenance
     session_id: Mapped[UUID | None] = mapped_column(Uuid)

@@ -10,7 +10,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS watermark,
 -- name: every
 -- $3: the model.
 SELECT m.id, m.user_id, m.version, m.category, m.content, m.confidence, m.usefulness,
-  m.access_count, m.valid_from, m.session_id, m.place,
+  m.access_count, m.valid_from, m.session_id, m.place, m.expires_at,
   vector_send(ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $3)) AS embedding
 FROM ibex_core.memories m
 WHERE org_id = $1 AND agent_id = $2 AND status = 'active' AND valid_to IS NULL;
@@ -18,7 +18,7 @@ WHERE org_id = $1 AND agent_id = $2 AND status = 'active' AND valid_to IS NULL;
 -- name: some
 -- $3: which; $4: the model.
 SELECT m.id, m.user_id, m.version, m.category, m.content, m.confidence, m.usefulness,
-  m.access_count, m.valid_from, m.session_id, m.place,
+  m.access_count, m.valid_from, m.session_id, m.place, m.expires_at,
   vector_send(ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $4)) AS embedding
 FROM ibex_core.memories m
 WHERE org_id = $1 AND agent_id = $2 AND id = ANY ($3::uuid[])

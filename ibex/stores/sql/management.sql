@@ -22,7 +22,7 @@ LIMIT $4;
 -- those that were valid at this time, whatever $8 says, $11 with this tag.
 SELECT m.id, m.agent_id, u.external_id AS user, m.category, m.subject, m.attribute, m.content,
   m.confidence, m.usefulness, m.access_count, m.last_accessed_at, m.status, m.quarantine_reason, m.source, m.version,
-  m.valid_from, m.valid_to, m.superseded_by, m.session_id, m.turns, m.message_ids, m.extractor,
+  m.valid_from, m.valid_to, m.expires_at, m.superseded_by, m.session_id, m.turns, m.message_ids, m.extractor,
   m.prompt_version, m.model, m.run_id, m.redactions, m.embedding_model, m.created_at, m.updated_at
 FROM ibex_core.memories m
 LEFT JOIN ibex_core.users u ON u.org_id = m.org_id AND u.id = m.user_id

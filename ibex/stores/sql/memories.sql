@@ -29,6 +29,7 @@ own AS MATERIALIZED (
   FROM ibex_core.memories m
   WHERE org_id = $1 AND agent_id = $2 AND (user_id IS NULL OR user_id = $3)
     AND status = 'active' AND valid_to IS NULL
+    AND (expires_at IS NULL OR expires_at > now())
 ),
 found AS (
   (SELECT id, rank FROM own WHERE distance IS NOT NULL ORDER BY distance, id LIMIT $6)
@@ -49,13 +50,14 @@ CROSS JOIN asked;
 -- Weights ($5 recency, $6 usefulness, $7 confidence, $8 access frequency), half-lives in days ($9
 -- procedural, $10 declarative, $11 episodic) and the accesses that count as 1 ($12) come from
 -- ibex/memory/scoring.py, the one place that decides them. $13: now; $14: the model.
+-- None that expires: a list does not know the time.
 SELECT m.id, m.version, m.category, m.content, m.confidence, m.usefulness, m.access_count,
   m.valid_from,
   ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $14) AS embedding
 FROM ibex_core.memories m
 WHERE org_id = $1 AND agent_id = $2
   AND (user_id = $3 OR (user_id IS NULL AND $3 IS NULL))
-  AND status = 'active' AND valid_to IS NULL
+  AND status = 'active' AND valid_to IS NULL AND expires_at IS NULL
 ORDER BY
   $5::float8 * power(0.5, greatest(0, extract(epoch FROM $13 - valid_from)::float8 / 86400)
     / CASE category WHEN 'procedural' THEN $9::float8
@@ -73,4 +75,5 @@ SELECT m.id, m.version, m.category, m.content, m.confidence, m.usefulness, m.acc
   ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $5) AS embedding
 FROM ibex_core.memories m
 WHERE org_id = $1 AND id = ANY ($4::uuid[]) AND agent_id = $2 AND (user_id IS NULL OR user_id = $3)
-  AND status = 'active' AND valid_to IS NULL;
+  AND status = 'active' AND valid_to IS NULL
+  AND (expires_at IS NULL OR expires_at > now());

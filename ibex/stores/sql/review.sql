@@ -2,7 +2,7 @@
 
 -- name: lock
 -- Decisions about one memory come one after the other.
-SELECT agent_id, user_id, status, quarantine_reason, version, valid_to
+SELECT agent_id, user_id, status, quarantine_reason, version, valid_to, expires_at
 FROM ibex_core.memories
 WHERE org_id = $1 AND id = $2
 FOR UPDATE;
@@ -21,6 +21,21 @@ WITH changed AS (
 INSERT INTO ibex_core.memory_versions
   (org_id, id, memory_id, version, change, content, snapshot)
 SELECT $1, $4, id, version, $5, content, to_jsonb(changed) - 'content'
+FROM changed;
+
+-- name: expire
+-- $3 when, NULL: never; $4 the version's id.
+WITH changed AS (
+  UPDATE ibex_core.memories
+  SET expires_at = $3, version = version + 1, updated_at = now()
+  WHERE org_id = $1 AND id = $2
+  RETURNING id, agent_id, user_id, category, subject, attribute, content, confidence, usefulness,
+    status, quarantine_reason, source, version, valid_from, valid_to, expires_at, session_id, turns,
+    message_ids, extractor, prompt_version, model, redactions, embedding_model
+)
+INSERT INTO ibex_core.memory_versions
+  (org_id, id, memory_id, version, change, content, snapshot)
+SELECT $1, $4, id, version, 'expiry_set', content, to_jsonb(changed) - 'content'
 FROM changed;
 
 -- name: promote
