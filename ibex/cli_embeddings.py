@@ -37,7 +37,7 @@ def list_models(org: SomeOrg = None, json: Json = False) -> None:
         memories, counts = 0, dict.fromkeys(registered(settings), 0)
         async with _opened(settings, org) as (store, organizations):
             for org_id in organizations:
-                memories += await store.in_force(org_id)
+                memories += await store.total(org_id)
                 for model, count in (await store.counts(org_id)).items():
                     counts[model] = counts.get(model, 0) + count
         return settings, memories, counts

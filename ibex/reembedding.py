@@ -3,7 +3,8 @@
 It goes through an organization's memories by id, makes the vectors that are missing and puts them
 beside the ones that are served. Nothing else is kept about it: what is there is passed over, so it
 may be stopped at any time and goes on when it is started again. When the model is the one that is
-served (IBEX_EMBEDDING_MODEL), its vectors then change places with those in the memories' rows.
+served (IBEX_EMBEDDING_MODEL), its vectors then change places with those in the memories' rows, and
+statements in words of their own, which only the writer compares, get theirs.
 """
 
 import socket
@@ -68,7 +69,7 @@ class Reembedding:
 
         Raises EmbedderUnavailableError and DatabaseUnavailableError; what was made stays.
         """
-        total = sum([await self._store.in_force(org_id) for org_id in organizations])
+        total = sum([await self._store.total(org_id) for org_id in organizations])
         seen = made = exchanged = 0
         for org_id in organizations:
             after = FIRST
@@ -82,6 +83,7 @@ class Reembedding:
                 watch(seen, max(total, seen))
             if served:
                 exchanged += await self._exchange(org_id, model)
+                made += await self._statements(org_id, model, embedder)
         return Reembedded(seen, made, exchanged)
 
     async def _exchange(self, org_id: UUID, model: str) -> int:
@@ -90,6 +92,14 @@ class Reembedding:
             after = max(moved)
             exchanged += len(moved)
         return exchanged
+
+    async def _statements(self, org_id: UUID, model: str, embedder: Embeds) -> int:
+        made, after = 0, FIRST
+        while texts := await self._store.statements(org_id, model, after, self._batch):
+            after = texts[-1].id
+            vectors = await embedder.embed([text.content for text in texts])
+            made += await self._store.put_statements(org_id, model, texts, list(vectors))
+        return made
 
     async def forget(self, organizations: Sequence[UUID], model: str) -> int:
         """Delete the model's vectors wherever they lie beside; how many."""

@@ -18,12 +18,12 @@ FIRST: Final = UUID(int=0)  # before every memory
 
 @dataclass(frozen=True)
 class Text:
-    """A memory in force, as its vector is made of it."""
+    """What a vector is made of: a memory, or a statement in words of its own."""
 
     id: UUID
     content: str = field(repr=False)
     content_hash: bytes = field(repr=False)
-    present: bool  # it has a vector of the model that was asked for
+    present: bool  # there is a vector of the model that was asked for
 
 
 class EmbeddingStore:
@@ -36,14 +36,14 @@ class EmbeddingStore:
         async with self._database.system() as connection:
             return [row["id"] for row in await connection.fetch(_SQL["organizations"])]
 
-    async def in_force(self, org_id: UUID) -> int:
-        """How many memories there are to have vectors."""
+    async def total(self, org_id: UUID) -> int:
+        """How many memories there are to have vectors: all that hold or have held."""
         async with self._database.tenant(org_id) as connection:
-            count: int = await connection.fetchval(_SQL["in_force"], org_id)
+            count: int = await connection.fetchval(_SQL["total"], org_id)
         return count
 
     async def counts(self, org_id: UUID) -> Mapping[str, int]:
-        """How many memories in force have a vector of each model."""
+        """How many of these have a vector of each model."""
         async with self._database.tenant(org_id) as connection:
             rows = await connection.fetch(_SQL["counts"], org_id)
         return {row["model"]: row["vectors"] for row in rows}
@@ -57,10 +57,28 @@ class EmbeddingStore:
     async def put(
         self, org_id: UUID, model: str, texts: Sequence[Text], vectors: Sequence[Vector]
     ) -> int:
-        """How many went in: not those that are gone or say something else by now."""
+        """Vectors of memories; how many went in: not those of memories that are gone or say
+        something else by now."""
+        return await self._put("put", org_id, model, texts, vectors)
+
+    async def statements(self, org_id: UUID, model: str, after: UUID, limit: int) -> list[Text]:
+        """The next statements, by id, in words of their own and without a vector of the model."""
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(_SQL["statements"], org_id, model, after, limit)
+        return [Text(**row) for row in rows]
+
+    async def put_statements(
+        self, org_id: UUID, model: str, texts: Sequence[Text], vectors: Sequence[Vector]
+    ) -> int:
+        """As `put`, but they take the place of those of another model."""
+        return await self._put("put_statements", org_id, model, texts, vectors)
+
+    async def _put(
+        self, name: str, org_id: UUID, model: str, texts: Sequence[Text], vectors: Sequence[Vector]
+    ) -> int:
         async with self._database.tenant(org_id) as connection:
             done = await connection.execute(
-                _SQL["put"],
+                _SQL[name],
                 org_id,
                 model,
                 [text.id for text in texts],

@@ -32,6 +32,7 @@ from orchestration.definitions import definitions
 from tests.command_line import ibex, shown
 from tests.integration.remembering import change, remember
 from tests.integration.test_index_cache import loaded
+from tests.seeding import insert
 from tests.unit.candidates import direction
 
 SECOND = "second"
@@ -184,15 +185,63 @@ async def test_what_says_something_else_loses_the_vectors_of_its_old_words(
     assert second.asked == ["Fact 10.", "Fact 11."]
 
 
-async def test_only_what_may_be_recalled_one_day_is_embedded(
+async def test_what_holds_has_held_or_may_hold_is_embedded(
     database: Database, store: EmbeddingStore, org_id: UUID, memories: list[UUID]
 ) -> None:
-    await change(database, org_id, memories[0], valid_to=datetime.now(UTC))
+    now = datetime.now(UTC)
+    await change(database, org_id, memories[0], valid_from=now, valid_to=now)
     await change(database, org_id, memories[1], status="quarantined")
+    await change(database, org_id, memories[2], valid_to=now)
     second = Second()
     await Reembedding(store).run([org_id], SECOND, second, served=False)
     assert second.asked == [f"Fact {number}." for number in range(1, 7)]
-    assert await store.in_force(org_id) == 6
+    assert await store.total(org_id) == 6
+
+
+async def test_statements_in_other_words_get_theirs_once_the_model_is_served(
+    database: Database, store: EmbeddingStore, org_id: UUID, agent_id: UUID, memories: list[UUID]
+) -> None:
+    said = {
+        "agent_id": agent_id,
+        "category": "declarative",
+        "confidence": 0.9,
+        "source": "user",
+        "valid_from": datetime.now(UTC),
+        "extractor": "facts/1",
+        "prompt_version": "p1",
+        "model": "sandbox",
+        "embedding_model": DEFAULT_EMBEDDING_MODEL,
+    }
+    other = await insert(
+        database,
+        org_id,
+        "memory_statements",
+        memory_id=memories[0],
+        content="Once more: fact 20.",
+        content_hash=b"2" * 32,
+        embedding=direction(1.0),
+        **said,
+    )
+    await insert(
+        database, org_id, "memory_statements", memory_id=memories[1], content_hash=b"1" * 32, **said
+    )
+    reembedding = Reembedding(store, batch=3)
+    await reembedding.run([org_id], SECOND, Second(), served=False)
+    assert [one.id for one in await store.statements(org_id, SECOND, FIRST, 9)] == [other]
+    second = Second()
+    assert await reembedding.run([org_id], SECOND, second, served=True) == Reembedded(7, 1, 7)
+    assert second.asked == ["Once more: fact 20."]
+    async with database.tenant(org_id) as connection:
+        row = await connection.fetchrow(
+            "SELECT embedding, embedding_model FROM ibex_core.memory_statements"
+            " WHERE org_id = $1 AND id = $2",
+            org_id,
+            other,
+        )
+    assert row is not None
+    assert row["embedding_model"] == SECOND
+    np.testing.assert_allclose(row["embedding"].to_numpy(), vector_of("fact 20."))
+    assert await reembedding.run([org_id], SECOND, Second(0), served=True) == Reembedded(7, 0, 0)
 
 
 async def test_an_organizations_vectors_are_its_own(

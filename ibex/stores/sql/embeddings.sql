@@ -4,34 +4,37 @@
 -- Runs as ibex_system.
 SELECT id FROM ibex_core.organizations ORDER BY id;
 
--- name: in_force
-SELECT count(*) FROM ibex_core.memories WHERE org_id = $1 AND valid_to IS NULL;
+-- name: total
+-- Memories that hold or have held: new statements are compared with those that ended, too.
+SELECT count(*) FROM ibex_core.memories
+WHERE org_id = $1 AND (valid_to IS NULL OR valid_to > valid_from);
 
 -- name: counts
--- Vectors of memories in force, by model.
+-- Vectors of these memories, by model.
 SELECT model, count(*) AS vectors
 FROM (
   SELECT embedding_model AS model
   FROM ibex_core.memories
-  WHERE org_id = $1 AND valid_to IS NULL
+  WHERE org_id = $1 AND (valid_to IS NULL OR valid_to > valid_from)
   UNION ALL
   SELECT e.model
   FROM ibex_core.memory_embeddings e
   JOIN ibex_core.memories m ON m.org_id = e.org_id AND m.id = e.memory_id
-  WHERE e.org_id = $1 AND m.valid_to IS NULL AND m.embedding_model <> e.model
+  WHERE e.org_id = $1 AND (m.valid_to IS NULL OR m.valid_to > m.valid_from)
+    AND m.embedding_model <> e.model
 ) AS vector
 GROUP BY model;
 
 -- name: page
--- The next $4 memories in force after $3, and whether each has a vector of model $2. Quarantined
--- ones too: they may be approved.
+-- The next $4 of these memories after $3, and whether each has a vector of model $2. Quarantined ones
+-- too: they may be approved.
 SELECT m.id, m.content, m.content_hash,
   m.embedding_model = $2 OR EXISTS (
     SELECT FROM ibex_core.memory_embeddings e
     WHERE e.org_id = m.org_id AND e.memory_id = m.id AND e.model = $2
   ) AS present
 FROM ibex_core.memories m
-WHERE m.org_id = $1 AND m.id > $3 AND m.valid_to IS NULL
+WHERE m.org_id = $1 AND m.id > $3 AND (m.valid_to IS NULL OR m.valid_to > m.valid_from)
 ORDER BY m.id
 LIMIT $4;
 
@@ -83,3 +86,19 @@ DELETE FROM ibex_core.memory_embeddings
 WHERE ctid = ANY (ARRAY(
   SELECT ctid FROM ibex_core.memory_embeddings WHERE org_id = $1 AND model = $2 LIMIT $3
 )) AND org_id = $1;
+
+-- name: statements
+-- The next $4 statements in words of their own after $3 that have no vector of model $2.
+SELECT id, content, content_hash, false AS present
+FROM ibex_core.memory_statements
+WHERE org_id = $1 AND id > $3 AND content IS NOT NULL AND embedding_model <> $2
+ORDER BY id
+LIMIT $4;
+
+-- name: put_statements
+-- As `put`, in place: only the writer reads these vectors.
+UPDATE ibex_core.memory_statements s
+SET embedding = made.embedding, embedding_model = $2
+FROM unnest($3::uuid[], $4::bytea[], $5::vector[]) AS made(id, content_hash, embedding)
+WHERE s.org_id = $1 AND s.id = made.id AND s.content_hash = made.content_hash
+  AND s.content IS NOT NULL;
