@@ -303,6 +303,12 @@ async def speechless(
     return found
 
 
+async def hand_over(connection: Connection, org_id: UUID, memory_id: UUID, heir_id: UUID) -> None:
+    """What a memory rests on is the heir's, so that whoever says it again meets the heir."""
+    await connection.execute(_SQL["forget_known"], org_id, memory_id, heir_id)
+    await connection.execute(_SQL["hand_over"], org_id, memory_id, heir_id)
+
+
 async def relate(connection: Connection, org_id: UUID, edges: Sequence[Edge]) -> None:
     if edges:
         await connection.execute(

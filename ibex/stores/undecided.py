@@ -1,14 +1,16 @@
 """Pairs of memories that no rule could judge, and what a verdict makes of them."""
 
 from typing import Any, Final, Literal
+from uuid import UUID
 
 from ibex.memory.conflicts import Statement, Verdict
 from ibex.memory.model import Category, Source
 from ibex.memory.settling import Held, OpenPair, settlement
 from ibex.memory.statements import Changed, Edge
+from ibex.memory.writing.writer import refounded
 from ibex.stores import memories_write
 from ibex.stores.memories_write import Owner
-from ibex.stores.postgres import Database
+from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 
 _SQL: Final = load("undecided")
@@ -61,9 +63,18 @@ class UndecidedStore:
                     closed=True,
                 )
                 await memories_write.change(connection, owner.org_id, [ended], run_id)
+                if made.ended is newer:  # it never was a memory of its own
+                    await _unite(connection, owner.org_id, pair, run_id)
             edge = Edge(newer.id, older.id, made.kind, reason)
             await memories_write.relate(connection, owner.org_id, [edge])
         return True
+
+
+async def _unite(connection: Connection, org_id: UUID, pair: OpenPair, run_id: str | None) -> None:
+    """The older one rests on what the newer one rested on, and is as sure as both make it."""
+    await memories_write.hand_over(connection, org_id, pair.newer.id, pair.older.id)
+    shown = map(refounded, await memories_write.support(connection, org_id, [pair.older.id]))
+    await memories_write.refound(connection, org_id, [one for one in shown if one], run_id)
 
 
 def _held(row: Any, which: Literal["older", "newer"]) -> Held:

@@ -139,3 +139,34 @@ async def test_pairs_are_their_owners(memories: Memories, database: Database) ->
     other_user = replace(memories.owner, user_id=memories.owner.org_id)
     assert await memories.store.open(other_user, 10) == []
     assert await memories.store.open(memories.owner, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("resolution", "left"),
+    [
+        (Resolution.DUPLICATE, [FIRST]),
+        (Resolution.SUPERSEDE, [SECOND]),
+        (Resolution.CONTRADICT, [FIRST, SECOND]),
+        (Resolution.KEEP, [FIRST, SECOND]),
+    ],
+)
+async def test_a_verdict_holds_when_the_same_is_written_again(
+    memories: Memories, resolution: Resolution, left: list[str]
+) -> None:
+    (pair,) = await memories.store.open(memories.owner, 10)
+    await memories.store.settle(memories.owner, pair, verdict(resolution), "run-2")
+    edges = await memories.rows("memory_relationships", "id")
+    await memories.say(SECOND, 5)
+    await memories.say(FIRST, 1)
+    assert await memories.believed() == left
+    assert len(await memories.rows("memories", "id")) == 2
+    assert await memories.rows("memory_relationships", "id") == edges
+    assert await memories.store.open(memories.owner, 10) == []
+
+
+async def test_a_duplicates_statements_are_the_other_memorys(memories: Memories) -> None:
+    (pair,) = await memories.store.open(memories.owner, 10)
+    await memories.store.settle(memories.owner, pair, verdict(Resolution.DUPLICATE), "run-2")
+    rows = await memories.rows("memory_statements", "valid_from")
+    assert [row["content"] for row in rows] == [None, SECOND]
+    assert {row["memory_id"] for row in rows} == {pair.older.id}

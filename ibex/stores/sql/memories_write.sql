@@ -331,10 +331,38 @@ WHERE s.org_id = $1 AND s.memory_id = ANY ($2::uuid[]) AND s.content IS NOT NULL
     WHERE own.org_id = $1 AND own.memory_id = m.id AND own.content_hash = m.content_hash
   );
 
+-- name: forget_known
+-- Of what the memory $2 rests on, what the memory $3 rests on already.
+DELETE FROM ibex_core.memory_statements s
+USING ibex_core.memory_statements other
+WHERE s.org_id = $1 AND s.memory_id = $2 AND other.org_id = $1 AND other.memory_id = $3
+  AND other.content_hash = s.content_hash AND other.valid_from = s.valid_from
+  AND other.session_id IS NOT DISTINCT FROM s.session_id;
+
+-- name: hand_over
+-- What the memory $2 rests on, the memory $3 rests on from now on: in words of its own, where they
+-- are not that memory's.
+UPDATE ibex_core.memory_statements s
+SET memory_id = $3,
+  content = CASE WHEN s.content_hash <> heir.content_hash
+    THEN coalesce(s.content, owner.content) END,
+  embedding = CASE WHEN s.content_hash <> heir.content_hash
+    THEN coalesce(s.embedding, owner.embedding) END,
+  embedding_model = CASE WHEN s.content IS NULL THEN owner.embedding_model
+    ELSE s.embedding_model END
+FROM ibex_core.memories owner, ibex_core.memories heir
+WHERE s.org_id = $1 AND s.memory_id = $2 AND owner.org_id = $1 AND owner.id = $2
+  AND heir.org_id = $1 AND heir.id = $3;
+
 -- name: relate
--- $2: a JSON list with an object an edge. One that is there stays as it was.
+-- $2: a JSON list with an object an edge. One that is there stays as it was, and what was decided
+-- about two memories is not undecided again.
 INSERT INTO ibex_core.memory_relationships (org_id, id, from_memory_id, to_memory_id, kind, reason)
 SELECT $1, e.id, e.from_id, e.to_id, e.kind, e.reason
 FROM jsonb_to_recordset($2::jsonb) AS e (id uuid, from_id uuid, to_id uuid, kind text, reason text)
 WHERE EXISTS (SELECT FROM ibex_core.memories WHERE org_id = $1 AND id = e.from_id)
+  AND (e.kind <> 'undecided' OR NOT EXISTS (
+    SELECT FROM ibex_core.memory_relationships r
+    WHERE r.org_id = $1 AND r.from_memory_id = e.from_id AND r.to_memory_id = e.to_id
+  ))
 ON CONFLICT DO NOTHING;
