@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import clickhouse_connect
+from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from urllib3.exceptions import HTTPError
@@ -25,6 +26,9 @@ from urllib3.exceptions import HTTPError
 from ibex.metrics import counter, gauge
 from ibex.settings import Settings
 
+# Before its first insert the driver would import pandas, to see whether the rows are a table of it:
+# most of a second in the middle of somebody's requests, and sixty megabytes. They never are.
+options.pd = None
 _WRITTEN: Final = counter("ibex_traces_written_total", "Trace rows that ClickHouse took.")
 _DROPPED: Final = counter(
     "ibex_traces_dropped_total", "Trace rows lost: the queue was full, or the process ended."
@@ -213,6 +217,8 @@ class TraceWriter:
             await asyncio.to_thread(self._client.close)
 
     async def _run(self) -> None:
+        # Now, and not beside the first requests: connecting and the table take a while.
+        await self._tried(self._connected)
         pause, wake = self._interval, self._full
         closing = False
         while not closing:
@@ -235,25 +241,34 @@ class TraceWriter:
     async def _flush(self) -> bool:
         """Write the oldest batch. False when ClickHouse is away; then the rows keep waiting."""
         rows = list(islice(self._waiting, self._batch))
-        try:
-            await asyncio.to_thread(self._insert, rows)
-        except _AWAY as error:
-            self._last_error = type(error).__name__
-            _FAILURES.inc()
+        if not await self._tried(self._insert, rows):
             return False
         for _ in rows:
             self._waiting.popleft()
         self.written += len(rows)
         _WRITTEN.inc(len(rows))
         _WAITING.dec(len(rows))
+        return True
+
+    async def _tried(self, work: Callable[..., object], *arguments: object) -> bool:
+        """In a thread. False when ClickHouse is away."""
+        try:
+            await asyncio.to_thread(work, *arguments)
+        except _AWAY as error:
+            self._last_error = type(error).__name__
+            _FAILURES.inc()
+            return False
         self._last_error = ""
         return True
 
-    def _insert(self, rows: Sequence[TraceRow]) -> None:
+    def _connected(self) -> Client:
         if self._client is None:
             self._client = _connect_and_prepare(self._settings)
+        return self._client
+
+    def _insert(self, rows: Sequence[TraceRow]) -> None:
         data: list[list[Any]] = [[getattr(row, name) for name in _NAMES] for row in rows]
-        self._client.insert(
+        self._connected().insert(
             "traces",
             data,
             column_names=_NAMES,
