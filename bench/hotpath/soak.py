@@ -19,6 +19,8 @@ JUDGED: Final = ("proxy", "assembler", "embedder")
 _EVERY: Final = 5.0  # seconds between two samples
 _SETTLED: Final = 0.5  # the part of the time after which caches are taken to be full
 _LIMIT: Final = 0.5  # MiB a minute
+FILLING: Final = 120.0  # seconds
+FILLING_RATE: Final = 100.0  # requests a second
 _PIECE: Final = 30.0  # seconds of load by one generator
 
 
@@ -39,41 +41,56 @@ class Growth:
 async def soak(
     target: Target, minutes: float, rate: float, pids: Mapping[str, int], console: Console
 ) -> tuple[list[Phase], list[Sample]]:
-    """`rate` in requests a second of all clients."""
+    """`rate` in requests a second of all clients. Before the minutes that count, the caches that
+    are bounded by their entries are filled: 10,000 sessions, 8,192 vectors."""
+    console.print(f"Filling caches, {FILLING:.0f} s at {FILLING_RATE:.0f} requests a second")
+    filled = await _load(target, FILLING, FILLING_RATE, pids, console, asked=0)
     samples: list[Sample] = []
-    began = time.monotonic()
-    watching = asyncio.create_task(_watch(began, pids, samples))
-    phases: list[Phase] = []
-    asked = 0
+    watching = asyncio.create_task(_watch(time.monotonic(), pids, samples))
+    asked = sum(phase.requests for phase in filled)
     try:
-        while (left := minutes * 60 - (time.monotonic() - began)) > 1:
-            plan = Plan(
-                url=target.url,
-                headers=dict(target.headers),
-                model=MODEL,
-                stream=None,
-                clients=CLIENTS,
-                rate=rate / CLIENTS,
-                seconds=min(_PIECE, left),
-                first_question=asked,
-                seed=len(phases),
-            )
-            phase = await run_phase(
-                target, "open", "mixed", number=len(phases), plan=plan, pids=pids
-            )
-            asked += phase.requests
-            phases.append(phase)
-            grown = ", ".join(f"{name} {phase.memory_mib.get(name, 0):.0f}" for name in JUDGED)
-            console.print(
-                f"{time.monotonic() - began:5.0f} s  p99 {phase.total_ms.get('p99', 0):6.1f} ms"
-                f"  MiB: {grown}  errors {sum(phase.errors.values())}"
-                f"  without context {sum(phase.fallbacks.values())}",
-                highlight=False,
-            )
+        phases = await _load(target, minutes * 60, rate, pids, console, asked=asked)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     return phases, samples
+
+
+async def _load(
+    target: Target,
+    seconds: float,
+    rate: float,
+    pids: Mapping[str, int],
+    console: Console,
+    *,
+    asked: int,
+) -> list[Phase]:
+    """`asked`: so many of the questions have been asked before."""
+    began = time.monotonic()
+    phases: list[Phase] = []
+    while (left := seconds - (time.monotonic() - began)) > 1:
+        plan = Plan(
+            url=target.url,
+            headers=dict(target.headers),
+            model=MODEL,
+            stream=None,
+            clients=CLIENTS,
+            rate=rate / CLIENTS,
+            seconds=min(_PIECE, left),
+            first_question=asked,
+            seed=asked,
+        )
+        phase = await run_phase(target, "open", "mixed", number=len(phases), plan=plan, pids=pids)
+        asked += phase.requests
+        phases.append(phase)
+        grown = ", ".join(f"{name} {phase.memory_mib.get(name, 0):.0f}" for name in JUDGED)
+        console.print(
+            f"{time.monotonic() - began:5.0f} s  p99 {phase.total_ms.get('p99', 0):6.1f} ms"
+            f"  MiB: {grown}  errors {sum(phase.errors.values())}"
+            f"  without context {sum(phase.fallbacks.values())}",
+            highlight=False,
+        )
+    return phases
 
 
 async def _watch(began: float, pids: Mapping[str, int], samples: list[Sample]) -> None:

@@ -13,7 +13,6 @@ import hashlib
 import math
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -182,42 +181,52 @@ def load_encodings() -> None:
 
 
 class CountCache:
-    """The last `size` counts by (encoding, digest of the text). Holds no text; thread-safe."""
+    """The last counts, `size` of them at most, by encoding and digest of the text. Holds no text;
+    thread-safe.
+
+    Two generations: what was asked for since the younger one began, and what was before. A full
+    younger one becomes the older. A third of the memory of an ordered dictionary.
+    """
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._counts: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        self._generation = max(1, size // 2)
+        self._young: dict[bytes, int] = {}
+        self._old: dict[bytes, int] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._counts)
+        return len(self._young.keys() | self._old.keys())
 
     def clear(self) -> None:
         with self._lock:
-            self._counts.clear()
+            self._young, self._old = {}, {}
 
     def knows(self, text: str, encoding: str) -> bool:
-        return len(text) > EXACT_LIMIT or (encoding, _digest(text)) in self._counts
+        if len(text) > EXACT_LIMIT:
+            return True
+        key = _digest(text, encoding)
+        return key in self._young or key in self._old
 
     def count(self, text: str, encoding: str) -> int:
         if len(text) > EXACT_LIMIT:
             return upper_bound(text)
-        key = (encoding, _digest(text))
+        key = _digest(text, encoding)
         with self._lock:
-            known = self._counts.get(key)
+            known = self._young.get(key)
             if known is not None:
-                self._counts.move_to_end(key)
                 return known
-        tokens = len(_encoding(encoding).encode_ordinary(text))
+            known = self._old.get(key)
+        tokens = known if known is not None else len(_encoding(encoding).encode_ordinary(text))
         with self._lock:
-            self._counts[key] = tokens
-            while len(self._counts) > self._size:
-                self._counts.popitem(last=False)
+            if len(self._young) >= self._generation:
+                self._young, self._old = {}, self._young
+            self._young[key] = tokens
         return tokens
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _digest(text: str, encoding: str) -> bytes:
+    said = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(said, digest_size=16, person=encoding.encode()).digest()
 
 
 def _bare(model: str) -> str:
