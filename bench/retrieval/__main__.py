@@ -11,6 +11,7 @@ from uuid import UUID
 
 import redis.asyncio
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from bench.command import console as open_console
 from bench.command import run_and_exit
@@ -18,7 +19,16 @@ from bench.embeddings import embed
 from bench.environment import environment
 from bench.figures import RESULTS, print_figures, write
 from bench.retrieval import report
-from bench.retrieval.asking import WAYS, Asked, Hit, Way, ask_as_served, ask_by, said_by
+from bench.retrieval.asking import (
+    WAYS,
+    Asked,
+    Hit,
+    Way,
+    ask_as_served,
+    ask_by,
+    ask_postgres,
+    said_by,
+)
 from bench.retrieval.pipeline import bring_in, learn
 from bench.retrieval.questions import Talk, read
 from bench.stack import running_stack
@@ -36,6 +46,7 @@ _NOBODY: Final = "http://127.0.0.1:9/v1"  # no model is asked
 _LEFT_OUT: Final = ("proxy", "assembler")
 _DEADLINE: Final = 30.0  # seconds: what is found is asked here, not what is found in time
 _INDEX_BYTES: Final = 2**32
+_POSTGRES: Final = "both, composite, in PostgreSQL"
 _ALONE: Final = "both, composite, without neighbours"
 _FORGET_PLACES: Final = "UPDATE ibex_core.memories SET place = NULL WHERE org_id = $1"
 
@@ -52,12 +63,16 @@ async def _retrieval(options: argparse.Namespace, console: Console) -> int:
         org_id = await IdentityStore(database).create_organization("bench")
         imported = await bring_in(database, org_id, talks, console)
         await learn(settings, database, console, with_model=options.model is not None)
+        stack.enter_context(threadpool_limits(1, "blas"))  # as in the assembler
         asked = [await _asked(settings, database, org_id, talk) for talk in talks]
         served = await _as_served(settings, database, asked, console)
         ways = {}
         for way in WAYS:
             with console.status(way.name):
                 ways[way.name] = await _by(way, database, asked)
+        reader = MemoryReader(database, settings.embedding_model)
+        with console.status(_POSTGRES):
+            ways[_POSTGRES] = [each for one in asked for each in await ask_postgres(reader, one)]
         async with database.tenant(org_id) as connection:
             await connection.execute(_FORGET_PLACES, org_id)
         ways[_ALONE] = await _by(WAYS[-1], database, asked)

@@ -18,8 +18,10 @@ from ibex.memory.model import Ranked, ScoredMemory
 from ibex.memory.packing import pack
 from ibex.memory.recall import Recall
 from ibex.memory.rendering import EMPTY_FRAME
+from ibex.memory.scoring import rank
 from ibex.memory.tokens import Costs
 from ibex.stores.index_cache import IndexCache, Indexed
+from ibex.stores.memories import MemoryReader
 from ibex.stores.postgres import Database
 
 RANKS: Final = (5, 10, 20)
@@ -121,6 +123,15 @@ async def ask_by(way: Way, indexes: IndexCache, asked: Asked) -> list[Hit]:
     return hits
 
 
+async def ask_postgres(reader: MemoryReader, asked: Asked) -> list[Hit]:
+    """By PostgreSQL, as the first requests of an agent are answered."""
+    hits = []
+    for question, vector in zip(asked.questions, asked.vectors, strict=True):
+        found = await reader.search(asked.org_id, asked.agent_id, None, question.text, vector)
+        hits.append(hit(question, rank(found, vector, datetime.now(UTC)), asked.said))
+    return hits
+
+
 def hit(
     question: Question,
     ranked: Sequence[Ranked],
@@ -138,7 +149,7 @@ def hit(
     met = {session_of(one) for memory in first[:10] for one in said[memory.candidate.id]}
     return Hit(
         category=question.category,
-        at={rank: share(first[:rank]) for rank in RANKS},
+        at={count: share(first[:count]) for count in RANKS},
         within={budget: share(pack(scored, budget - frame).kept) for budget in BUDGETS},
         sessions=len(wanted & met) / len(wanted),
         search_ms=search_ms,

@@ -41,9 +41,10 @@ HALF_LIFE_DAYS: Final[Mapping[Category, float]] = MappingProxyType(
 )
 ACCESSES_FOR_ONE: Final = 100
 
-# Cosines of all-MiniLM-L6-v2 between a question and a memory: unrelated ones lie around 0.1, what
-# answers it around 0.5, the same statement in other words around 0.8.
-COSINE_ZERO: Final = 0.10
+# Cosines of all-MiniLM-L6-v2 between a question and a memory: unrelated ones lie around 0.1, with
+# their neighbours somewhat above, what answers it around 0.5, the same statement in other words
+# around 0.8.
+COSINE_ZERO: Final = 0.15
 COSINE_ONE: Final = 0.80
 
 _SECONDS_A_DAY = 86_400.0

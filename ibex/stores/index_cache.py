@@ -61,8 +61,9 @@ _HEAD_START: Final = 0.05  # seconds
 #: Rows that are taken in at once: about 2 ms of the interpreter.
 _CHUNK: Final = 64
 _FETCH: Final = 512
-# What a row will take, to know before loading: an episode with its neighbours.
-_ROW_BYTES: Final = 5000
+# What a row will take, to know before loading; and what more an episode's, with its neighbours.
+_ROW_BYTES: Final = 3000
+_EPISODE_BYTES: Final = 2000
 _VECTOR_HEADER: Final = 4  # bytes before the numbers in pgvector's binary form
 
 Owner = tuple[UUID, UUID]  # organization, agent
@@ -225,7 +226,7 @@ class IndexCache:
             began = self._clock()
             async with self._database.tenant(owner[0]) as connection:
                 row = await connection.fetchrow(_SQL["watermark"], *owner)
-                if row is None or row["memories"] * _ROW_BYTES > self._max_bytes:
+                if row is None or _expected_bytes(row) > self._max_bytes:
                     entry.not_before = began + TOO_LARGE_FOR
                     return
                 index = MemoryIndex(row["memories"] + _CHUNK)
@@ -319,6 +320,11 @@ def _remembered(rows: Iterable[asyncpg.Record]) -> list[Remembered]:
         )
         for row in rows
     ]
+
+
+def _expected_bytes(row: asyncpg.Record) -> int:
+    expected: int = row["memories"] * _ROW_BYTES + row["episodes"] * _EPISODE_BYTES
+    return expected
 
 
 def _place(row: asyncpg.Record) -> Place | None:

@@ -8,6 +8,7 @@ import asyncpg
 
 from ibex.memory import scoring
 from ibex.memory.model import NO_VECTOR, Candidate, Category, Found, Vector
+from ibex.memory.threads import BESIDE, REACH
 from ibex.settings import DEFAULT_EMBEDDING_MODEL
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
@@ -51,6 +52,8 @@ class MemoryReader:
                 vector,
                 width,
                 self._model,
+                BESIDE,
+                REACH,
             )
         return [Found(_candidate(row), row["lexical"], "cold") for row in rows]
 

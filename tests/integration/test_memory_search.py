@@ -9,6 +9,7 @@ from ibex.memory.scoring import static_score
 from ibex.stores.identity import IdentityStore
 from ibex.stores.memories import MemoryReader
 from ibex.stores.postgres import Database
+from tests.integration.recorded import add_session
 from tests.integration.remembering import change, remember
 from tests.unit.candidates import direction
 
@@ -148,3 +149,36 @@ async def test_the_database_orders_as_the_scoring_does(
     assert len(set(scores)) > 20
     best = await reader.best(org_id, agent_id, None, 5, now)
     assert [one.id for one in best] == [one.id for one in every[:5]]
+
+
+async def test_an_episode_is_met_by_the_words_beside_it(
+    database: Database,
+    reader: MemoryReader,
+    identity: IdentityStore,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    session = await add_session(database, org_id, agent_id, said=[], completed=False)
+    ann = await identity.user(org_id, "ann")
+
+    async def say(place: int | None, content: str, user_id: UUID | None = None) -> UUID:
+        memory = await remember(database, org_id, agent_id, content, user_id=user_id)
+        await change(database, org_id, memory, session_id=session, place=place)
+        return memory
+
+    question = await say(1, "Where do you ski?")
+    await say(None, "A fact of the same session.")
+    answer = await say(2, "Mostly in Davos.")
+    beside = await say(3, "Lovely place.")
+    await say(4, "My boat is red.")
+    other = await say(5, "I ski at home.", ann)
+    found = {
+        one.candidate.id: one.lexical
+        for one in await reader.search(org_id, agent_id, None, "ski", None)
+    }
+    assert set(found) == {question, answer, beside}
+    assert found[question] > found[answer] == found[beside] > 0
+    seen = await reader.search(org_id, agent_id, ann, "ski", None)
+    assert {one.candidate.id for one in seen} == {question, answer, beside, other}
+    await change(database, org_id, question, status="quarantined")
+    assert await reader.search(org_id, agent_id, None, "ski", None) == []

@@ -4,8 +4,9 @@
 
 -- name: watermark
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS watermark,
-  (SELECT count(*) FROM ibex_core.memories
-   WHERE org_id = $1 AND agent_id = $2 AND status = 'active' AND valid_to IS NULL) AS memories;
+  count(*) AS memories, count(place) AS episodes
+FROM ibex_core.memories
+WHERE org_id = $1 AND agent_id = $2 AND status = 'active' AND valid_to IS NULL;
 
 -- name: every
 -- $3: the model.
