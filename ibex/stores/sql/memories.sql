@@ -33,30 +33,32 @@ own AS MATERIALIZED (
     AND (expires_at IS NULL OR expires_at > now())
 ),
 nearest AS MATERIALIZED (
-  SELECT id FROM own WHERE distance IS NOT NULL ORDER BY distance, id LIMIT $6
+  SELECT id, session_id, rank FROM own WHERE distance IS NOT NULL ORDER BY distance, id LIMIT $6
 ),
 worded AS MATERIALIZED (
-  SELECT id FROM own WHERE rank IS NOT NULL ORDER BY rank DESC, id LIMIT $6
+  SELECT id, session_id, rank FROM own WHERE rank IS NOT NULL ORDER BY rank DESC, id LIMIT $6
 ),
-threads AS (
+threads AS MATERIALIZED (
   SELECT id, coalesce(rank, 0) + $8::float8 * coalesce(sum(rank) OVER around, 0) AS rank
   FROM own
-  WHERE session_id IN (
-    SELECT session_id FROM own WHERE id IN (SELECT id FROM nearest UNION SELECT id FROM worded)
-  )
+  WHERE session_id IN (SELECT session_id FROM nearest UNION SELECT session_id FROM worded)
   WINDOW around AS (
     PARTITION BY session_id, user_id ORDER BY place, id
     ROWS BETWEEN $9::int PRECEDING AND $9::int FOLLOWING EXCLUDE CURRENT ROW
   )
 ),
-ranked AS MATERIALIZED (
-  SELECT own.id, coalesce(threads.rank, own.rank) AS rank
-  FROM own LEFT JOIN threads USING (id)
-),
 found AS (
-  (SELECT id, rank FROM nearest JOIN ranked USING (id))
+  (SELECT id, coalesce(threads.rank, nearest.rank) AS rank FROM nearest LEFT JOIN threads USING (id))
   UNION
-  (SELECT id, rank FROM ranked WHERE rank > 0 ORDER BY rank DESC, id LIMIT $6)
+  (
+    SELECT id, rank
+    FROM (
+      SELECT id, rank FROM threads WHERE rank > 0
+      UNION ALL
+      SELECT id, rank FROM worded WHERE session_id IS NULL
+    ) met
+    ORDER BY rank DESC, id LIMIT $6
+  )
 )
 SELECT m.id, m.version, m.category, m.content, m.confidence, m.usefulness, m.access_count,
   m.valid_from,
