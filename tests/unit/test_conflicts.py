@@ -104,6 +104,22 @@ def test_a_difference_that_counts_is_never_merged(older: str, newer: str) -> Non
             assert not {found.resolution, turned.resolution} & SAME
 
 
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("Ulla makes a strong team.", "Ulla makes jam and cake."),
+        ("Ulla bets on a good time.", "Ulla bets on red."),
+        ("Ulla: Agreed!", "Ulla: Agreed! The move made me sell the old shop now."),
+        ("Ulla goes on painting and never rests.", "Ulla goes on painting, come what may."),
+        ("Ada knows his brother.", "Ada knows her brother."),
+        ("User owns a boat.", "User moved to Oslo."),
+    ],
+)
+def test_what_has_little_to_do_with_each_other_stays(older: str, newer: str) -> None:
+    found = verdict(older, newer, "", "", 0.8)
+    assert found.resolution in {Resolution.KEEP, Resolution.UNDECIDED}
+
+
 def test_another_value_of_what_there_is_one_of_supersedes() -> None:
     found = verdict("User lives in Berlin.", "User lives in Hamburg.", "User", "city", 0.7)
     assert (found.resolution, found.rule) == (Resolution.SUPERSEDE, "value")

@@ -172,6 +172,8 @@ def _denied(pair: _Pair) -> Verdict | None:
 
 def _fuller(pair: _Pair) -> Verdict | None:
     procedural = pair.older.category is Category.PROCEDURAL
+    if pair.a.denials != pair.b.denials:
+        return None
     if not _same_sense(pair) or not (procedural or (pair.a.has_verb and pair.b.has_verb)):
         return None
     if any(one.changed or one.by_now for one in (pair.a, pair.b)):
@@ -303,7 +305,7 @@ def _moved(a: Reading, b: Reading) -> bool:
 def _continues(more: Reading, less: Reading) -> bool:
     """Whether `more` begins as `less` and goes on where a sentence may end."""
     count = len(less.tokens)
-    if not 0 < count < len(more.tokens) or more.keys[:count] != less.keys:
+    if not 1 < count < len(more.tokens) or more.keys[:count] != less.keys:
         return False
     following = more.tokens[count]
     return bool(lexicon.GOES_ON & {*following.gap, following.key})
@@ -316,7 +318,8 @@ def _holds_one(pair: _Pair) -> bool:
     if pair.older.category is Category.PROCEDURAL and pair.same_topic:
         return True
     attribute = pair.attributes[0] if pair.same_topic else frozenset()
-    return bool(lexicon.ONE & {*pair.a.keys, *attribute}) or _is_named(pair)
+    both = {*pair.a.keys} & {*pair.b.keys}
+    return bool(lexicon.ONE & (both | attribute)) or _is_named(pair)
 
 
 def _may_be_many(pair: _Pair) -> bool:

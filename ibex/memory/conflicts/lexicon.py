@@ -39,7 +39,7 @@ def _groups(text: str) -> MappingProxyType[str, str]:
 #: Say nothing by themselves: articles, pronouns, auxiliary and light verbs, weak prepositions.
 EMPTY: Final = _words(
     """
-    a an the this that these those its his her their he she it they them him my our me i we you
+    a an the this that these those its their it they them my our me i we you
     your who which whose where there here is are was were be been being am do does did has have
     having had will shall can to of in on at by for with as
     and also into onto about so such own each every per named called name uses use using used go

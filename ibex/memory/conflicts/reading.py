@@ -77,6 +77,7 @@ class Reading:
     tokens: tuple[Token, ...]
     head: int  # so many tokens stand before the first verb
     denied: bool
+    denials: int  # words that deny or end something, however they add up
     past: bool
     changed: bool  # a verb says that something took another's place
     by_now: bool  # it says that it is so now
@@ -172,6 +173,7 @@ class _Reader:
         self._tokens: list[Token] = []
         self._head: int | None = None
         self._negated = False
+        self._denials = 0
         self._flips = 0  # words that turn a statement into its opposite
         self._past = self._changed = self._by_now = self._light = self._having = False
         self._gap: list[str] = []
@@ -187,6 +189,7 @@ class _Reader:
             tuple(self._tokens),
             len(self._tokens) if self._head is None else self._head,
             denied=self._negated != bool(self._flips % 2),
+            denials=self._denials,
             past=self._past,
             changed=self._changed,
             by_now=self._by_now,
@@ -230,6 +233,7 @@ class _Reader:
         word = text.lower()
         if contracted := word.endswith("n't"):
             self._negated = True
+            self._denials += 1
             word = {"ca": "can", "wo": "will"}.get(word[:-3], word[:-3])
         plain = _POSSESSIVE.sub("", word)
         if _UNSPACED.search(plain):
@@ -260,6 +264,7 @@ class _Reader:
         self._past |= self._is_past(word)
         if word in lexicon.OPPOSITES:
             self._flips += 1
+            self._denials += 1
             word = lexicon.OPPOSITES[word]
         inside = bool(self._text[:start].strip())
         self._add(lexicon.key_of(word), Kind.NAME if inside and text[0].isupper() else Kind.WORD)
@@ -279,8 +284,10 @@ class _Reader:
         self._by_now |= word in lexicon.BY_NOW
         if word in lexicon.NEGATIONS:
             self._negated = True
+            self._denials += 1
         elif word in lexicon.ENDINGS:
             self._flips += 1
+            self._denials += 1
         elif word in lexicon.EMPTY:
             self._past |= word in lexicon.WAS
         else:
