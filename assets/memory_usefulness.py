@@ -8,7 +8,8 @@ from dagster import AssetExecutionContext, Failure, ResourceParam, asset
 from assets.each import Outcomes, each, error_code, log_unplanned
 from assets.stores import OWNERS, USE, Stores
 from ibex.memory.observing import ObservedAnswers, Observer
-from ibex.stores.usefulness import Owner, UsefulnessStore
+from ibex.stores.memories_write import Owner
+from ibex.stores.usefulness import UsefulnessStore
 
 _AT_ONCE = 2  # organizations: nobody waits for this, and the embedder has others to serve
 _BATCH = 50  # answers of one transaction

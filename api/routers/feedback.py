@@ -12,7 +12,7 @@ from api.schemas.feedback import AnswerVote, Feedback, MemoryVote
 from api.schemas.memories import Memory
 from api.services import CurrentServices, Services
 from ibex.errors import CacheUnavailableError, MemoryNotFoundError, NotFoundError
-from ibex.stores.usefulness import Owner
+from ibex.stores.memories_write import Owner
 
 router = APIRouter(tags=["feedback"])
 _log = logging.getLogger("ibex.api")

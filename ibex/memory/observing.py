@@ -16,9 +16,9 @@ from ibex.conversation import text_of
 from ibex.errors import EmbedderUnavailableError, InvalidRequestError
 from ibex.memory.recall import Embeds, Said, question_of
 from ibex.memory.usefulness import Given, Observation, observe, sentences
+from ibex.stores.memories_write import Owner
 from ibex.stores.usefulness import (
     Observed,
-    Owner,
     SaidTurn,
     StoredMemory,
     UnobservedAnswer,

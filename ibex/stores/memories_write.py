@@ -26,7 +26,7 @@ NEIGHBOURS: Final = 32
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose memories are written."""
+    """Whose memories they are."""
 
     org_id: UUID
     agent_id: UUID

@@ -19,6 +19,7 @@ from ibex.memory.model import NO_VECTOR, Category, Vector
 from ibex.memory.usefulness import RESTS, Observation, averaged, usefulness
 from ibex.settings import DEFAULT_EMBEDDING_MODEL
 from ibex.stores.injections import folded, named_parts
+from ibex.stores.memories_write import Owner
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 
@@ -27,15 +28,6 @@ _LOG = logging.getLogger("ibex.usefulness")
 
 #: Turns of a session that are looked through for what was said before an answer.
 LOOK_BACK: Final = 30
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Whose list of memories something belongs to."""
-
-    org_id: UUID
-    agent_id: UUID
-    user_id: UUID | None  # None: the agent's own
 
 
 @dataclass(frozen=True)
@@ -219,6 +211,14 @@ class UsefulnessStore:
             )
             owners = await _move(connection, org_id, {memory_id: _Move()})
         return Voted((memory_id,), owners)
+
+
+async def inherit(
+    connection: Connection, org_id: UUID, created: Sequence[UUID], superseded: Sequence[UUID]
+) -> None:
+    """What took the place of a memory is as useful as that was. Inside the caller's transaction."""
+    if created and superseded:
+        await connection.execute(_SQL["inherit"], org_id, created, superseded)
 
 
 def _answer(row: asyncpg.Record) -> UnobservedAnswer:

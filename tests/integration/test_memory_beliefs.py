@@ -17,6 +17,7 @@ from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 from tests.integration.recorded import add_session
+from tests.integration.remembering import change
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOST = "The staging database host is {}."
@@ -113,6 +114,28 @@ async def test_a_newer_value_supersedes_the_older(agent: Agent) -> None:
     (closed,) = [row for row in versions if row["change"] == "superseded"]
     assert datetime.fromisoformat(closed["snapshot"]["valid_to"]) == START + timedelta(days=5)
     assert (closed["version"], closed["content"]) == (2, FIRST)
+
+
+async def test_what_takes_a_memory_s_place_is_as_useful_as_its_answers_made_it(
+    agent: Agent,
+) -> None:
+    result = await agent.write(fact(FIRST, 1), fact("User likes tea.", 1, attribute="likes"))
+    for memory in result.created:
+        await change(
+            agent.database,
+            agent.org_id,
+            memory,
+            observed_usefulness=0.8,
+            usefulness=0.9,  # by votes, about other words
+            access_count=7,
+        )
+    await agent.write(fact(SECOND, 5), fact("User owns a cat.", 5, attribute="pets"))
+    found = {row["content"]: row for row in await agent.rows()}
+    newer = found[SECOND]
+    assert (newer["usefulness"], newer["observed_usefulness"]) == (0.8, 0.8)
+    assert newer["access_count"] == 0
+    assert found["User owns a cat."]["usefulness"] == 0.5
+    assert found[FIRST]["usefulness"] == 0.9
 
 
 async def test_an_update_need_not_be_near(agent: Agent) -> None:

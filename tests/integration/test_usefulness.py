@@ -24,8 +24,9 @@ from ibex.settings import Settings
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
 from ibex.stores.injections import InjectionReader
+from ibex.stores.memories_write import Owner
 from ibex.stores.postgres import Database
-from ibex.stores.usefulness import Owner, UsefulnessStore, Voted
+from ibex.stores.usefulness import UsefulnessStore, Voted
 from orchestration.definitions import definitions
 from orchestration.usefulness import answer_sensor
 from tests.proxying import ProxyClient, ScriptedUpstream, completion, whole

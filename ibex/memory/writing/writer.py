@@ -20,6 +20,7 @@ from ibex.settings import Settings
 from ibex.stores import memories_write
 from ibex.stores.memories_write import Owner, Refounded, Supported
 from ibex.stores.postgres import Connection, Database
+from ibex.stores.usefulness import inherit
 
 #: Runs inside the transaction that writes, before the memories: the caller's own part of it.
 Settle = Callable[[Connection], Awaitable[None]]
@@ -189,10 +190,12 @@ class MemoryWriter:
         org_id, model = owner.org_id, self._embedding_model
         moved = [one for one in made.changed if one.moved]
         await memories_write.change(connection, org_id, moved, run_id)
-        done.created += await memories_write.insert(connection, owner, made.created, model)
+        created = await memories_write.insert(connection, owner, made.created, model)
+        done.created += created
         touched = set(await memories_write.add_statements(connection, owner, made.joined, model))
         words = {one.id: one.words for one in made.changed if one.words is not None}
         closed = [one.id for one in made.changed if one.closed]
+        await inherit(connection, org_id, created, closed)
         released = await memories_write.release(connection, org_id, closed, model)
         if released:
             left = await memories_write.speechless(connection, org_id, closed, model)

@@ -109,6 +109,19 @@ VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (org_id, memory_id, token_id) WHERE request_id IS NULL
 DO UPDATE SET helpful = EXCLUDED.helpful, created_at = now();
 
+-- name: inherit
+-- New memories ($2) are as useful as what they took the place of last was by its answers: the same
+-- questions will be answered with them. Votes were about other words.
+UPDATE ibex_core.memories m
+SET observed_usefulness = o.observed_usefulness, usefulness = o.observed_usefulness
+FROM (
+  SELECT DISTINCT ON (superseded_by) superseded_by, observed_usefulness
+  FROM ibex_core.memories
+  WHERE org_id = $1 AND id = ANY ($3::uuid[]) AND superseded_by = ANY ($2::uuid[])
+  ORDER BY superseded_by, valid_to DESC, id
+) o
+WHERE m.org_id = $1 AND m.id = o.superseded_by;
+
 -- name: owners_at_work
 -- Runs as ibex_system. Whose sessions had a turn since $1: agents, and users of theirs.
 SELECT DISTINCT org_id, agent_id, user_id
