@@ -70,6 +70,11 @@ async def lock(connection: Connection, owner: Owner) -> None:
     await connection.execute(_SQL["lock"], *_key(owner))
 
 
+async def forget_ended(connection: Connection, owner: Owner) -> None:
+    """Delete what has expired, so that what is said from now on is learned anew."""
+    await connection.execute(_SQL["forget_ended"], *_key(owner))
+
+
 async def vectors_of(
     database: Database, owner: Owner, hashes: Sequence[bytes], embedding_model: str
 ) -> dict[bytes, Vector]:

@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Connection, Database
 from tests.integration.recorded import START, add_session
+from tests.integration.remembering import change
 
 SAID_AT = {1: START, 2: START}
 HOST = "The database host is db.smoketest.example.com."
@@ -238,3 +239,17 @@ async def test_what_waits_ends_and_merges_nothing_that_is_believed(
     assert stored[mine]["valid_to"] is None
     assert (stored[mine]["status"], stored[mine]["version"]) == ("active", 1)
     assert {row["status"] for content, row in stored.items() if content != mine} == {"quarantined"}
+
+
+async def test_what_is_said_again_after_its_end_is_learned_anew(
+    writer: MemoryWriter, database: Database, provenance: Provenance, org_id: UUID, agent_id: UUID
+) -> None:
+    wanted = (org_id, agent_id, None, [fact()], provenance, SAID_AT)
+    (first,) = (await writer.write(*wanted)).created
+    await change(database, org_id, first, expires_at=datetime.now(UTC) + timedelta(hours=1))
+    assert (await writer.write(*wanted)).created == ()
+    await change(database, org_id, first, expires_at=datetime.now(UTC))
+    (again,) = (await writer.write(*wanted)).created
+    (memory,) = await rows(database, org_id)
+    assert (memory["id"], memory["expires_at"]) == (again, None)
+    assert again != first

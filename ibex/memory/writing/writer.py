@@ -156,6 +156,7 @@ class MemoryWriter:
         if not stated:
             return done
         await memories_write.lock(connection, owner)
+        await memories_write.forget_ended(connection, owner)
         waiting, own = list(stated), {one.id for one in stated}
         while waiting:
             # What is believed comes first: the same words from outside are then known.

@@ -6,6 +6,12 @@
 SELECT pg_advisory_xact_lock(hashtextextended(
   concat_ws(' ', $1::uuid, $2::uuid, coalesce($3::uuid::text, '-')), 11));
 
+-- name: forget_ended
+-- What has ended takes in nothing that is said after it.
+DELETE FROM ibex_core.memories
+WHERE org_id = $1 AND agent_id = $2 AND (user_id = $3 OR (user_id IS NULL AND $3::uuid IS NULL))
+  AND expires_at <= now();
+
 -- name: vectors_of
 -- Of words that a memory in force has; $5: the model that made them.
 SELECT content_hash, embedding
