@@ -46,7 +46,7 @@ _STANDING: Final = re.compile(
       \b(?!,?\ (?:i|we|he|she|they|it)\b)
     | \b(?:ab\ (?:jetzt|sofort|heute)|von\ nun\ an|kunftig|in\ zukunft)\b
       (?!,?\ (?:\w+\ )?(?:ich|wir|er|sie|es)\b)
-    | \b(?:the\ |this\ |an?\ |any\ |der\ |das\ |die\ )?{_MACHINE}\ (?:must|should|shall|has\ to
+    | \b{_MACHINE}s?\ (?:\w+\ ){{0,4}}?(?:must|should|shall|has\ to
         | have\ to|needs?\ to|is\ to|are\ to|may\ (?:not|only)|can(?:not|'t)|will(?:\ now)?\ always
         | will\ never|ought\ to|is\ (?:required|instructed|ordered|obliged|expected|allowed)\ to
         | soll(?:te)?|muss|darf)\b
@@ -58,7 +58,15 @@ _STANDING: Final = re.compile(
         | users?\ (?:asks?|mentions?)| the\ (?:user|customer)\ (?:asks?|mentions?|wants?)|(?:some
         |any)(?:one|body)\ asks?
         | asked|answering|responding|replying)\b
-    | \byou\ are\ (?:an?\ |the\ )?(?:\w+\ ){{0,3}}{_MACHINE}\b
+    | \b(?:if|when(?:ever)?)\ (?:some(?:one|body)|any(?:one|body)|people|users?|customers?
+        |(?:the|a|any|every|other|another)\ (?:\w+\ )?(?:users?|people|persons?|customers?
+        |visitors?))
+      \ (?:asks?|says?|mentions?|wants?\ to\ know|uses?\ (?:this|the|you)|talks?\ (?:to|about))\b
+    | \b(?:must|should|shall|has\ to|have\ to)\ (?:always\ |never\ |not\ )?be\ (?:told|shown
+    |informed|sent|mailed|e-?mailed|forwarded|posted|uploaded
+        |recommended|refused|switched\ off|turned\ off|disabled|ignored|bypassed)\b
+    | \bsoll(?:en)?\b.{{0,30}}?\b(?:gesagt|gezeigt|mitgeteilt|empfohlen|geschickt)\ werden\b
+    | \b(?:you\ are|if\ you\ are)\ (?:an?\ |the\ )?(?:\w+\ ){{0,3}}{_MACHINE}\b
     | \b(?:instructions?|note|message|attention|important|notice|memo)\ (?:to|for)
       \ (?:the\ |any\ |all\ )?(?:\w+\ )?{_MACHINE}s?\b
     | \b(?:attention|dear|hey|hello|hi)\ (?:\w+\ )?{_MACHINE}\b
@@ -66,6 +74,13 @@ _STANDING: Final = re.compile(
       |de\ ahora\ en\ adelante
         | d'ora\ in\ poi|da\ ora\ in\ poi|de\ agora\ em\ diante|vanaf\ nu|voortaan
         | \u0441\ этого\ момента|отныне|впредь)\b
+    | {_START}{_PLEASE}(?:reponds|repondez|ecris|ecrivez|recommande[zr]?|parle[zr]?|responde
+    |responda
+        |escribe|recomienda|habla|rispondi|scrivi|consiglia|parla|antwoord|schrijf|отвечай\w*
+        |пиши\w*
+        |рекомендуй\w*)\b
+    | (?:始终|总是|一直|务必|请).{{0,4}}(?:推荐|回答|使用|回复|告诉|说)
+    | (?:常に|必ず|いつも).{{0,30}}(?:ください|しろ|せよ|すること)
     | 从现在(?:开始|起) | 今后 | 以后(?:都|请|你) | 今後 | これからは | 今から
     """,
     re.VERBOSE,
@@ -73,6 +88,21 @@ _STANDING: Final = re.compile(
 _COMMAND: Final = re.compile(
     rf"{_START}{_PLEASE}(?:{_ALWAYS})?{_ASSISTING}(?!\s*[:=,]|\ (?:of|address)\b)"
 )
+#: Of what nobody says to anybody: a page that begins so speaks to its reader.
+_ADDRESSED: Final = re.compile(
+    rf"{_START}{_PLEASE}(?:{_ALWAYS}\w|only\ ever\b)|\bbitte\ \w+[et]\b|必须|必須|应该|應該|"
+    r"\b(?:vous\ devez|tu\ dois|debes|usted\ debe|tu\ devi|voce\ deve|je\ moet|u\ moet|ты\ должен|"
+    r"вы\ должны)\b"
+)
+
+#: What somebody may be told to do besides; too common at the start of a plain sentence to count
+#: alone.
+_FURTHER: Final = (
+    r"(?:list|repeat|start|begin|end|finish|insult|rate|rank|render|display|quote|copy|b?cc|save|"
+    r"store|log|record|put|set|turn|switch|disable|enable|skip|stop|pass|report|submit|publish|"
+    r"push|fetch|load|open|visit|download|install|transfer|pay|click|call|make|keep|hide|treat)"
+)
+_ORDER: Final = re.compile(rf"{_START}{_PLEASE}(?:{_ALWAYS})?{_FURTHER}\b(?!\s*[:=,]|\ (?:of)\b)")
 
 # --- the operator's directive ---
 
@@ -97,6 +127,14 @@ _OVERRIDE: Final = re.compile(
       \ (?:everything|all|anything|alles)(?:\ (?:that|was))?
       \ (?:above|before|previous|prior|else|you|that\ (?:came|was)|bisherige|davor|zuvor)\b
     | \b(?:ignore|disregard|forget)\ (?:the\ )?(?:above|directive|system\ prompt|operator)\b
+    | \b(?:your|the\ assistant's|the\ ai's|the\ bot's)
+      \ (?:operators?|developers?|creators?|makers?|owners?)\b
+    | \b(?:your|the\ assistant's)\ (?:real|actual|true|only|secret)
+      \ (?:instructions?|tasks?|goals?|jobs?|purpose|mission|directive)\b
+    | \bset\ (?:your|its|the\ assistant's)\ (?:directive|role|persona|personality|rules)\ to\b
+    | \b(?:repeat|print|output|copy|paste|quote|write\ out|show|reveal)\b.{{0,20}}?
+      \b(?:everything|all|the\ text|the\ words|the\ lines?)\b.{{0,12}}?
+      \b(?:above|before\ this|you\ were\ (?:told|given)|in\ your\ (?:prompt|context))\b
     | \b(?:reveal|show|print|repeat|output|tell|leak|display|give|share|dump|quote|recite|expose
         | disclose|paste|translate|encode|summari[sz]e|verrate|zeige?|gib|nenne)\b.{{0,50}}?
       \b(?:system|hidden|initial|operator'?s?|secret|developer|internal|your(?:\ own)?)
@@ -134,6 +172,22 @@ _OVERRIDE: Final = re.compile(
     re.VERBOSE,
 )
 
+#: Of an instruction only: that the rules shall not hold.
+_UNRULY: Final = re.compile(
+    r"""
+    \b(?:ignor\w*|disregard\w*|bypass\w*|skip\w*|circumvent\w*|overrid\w*|break(?:ing)?|disabl\w*
+      | suspend\w*|lift\w*|drop\w*|remov\w*|evad\w*|switch\w*\ off|turn\w*\ off|obeying|following
+      | (?:not|never|n't)\ (?:obey|follow|apply|respect))\b.{0,40}?
+    \b(?:rules?|restrictions?|filters?|safety|safeguards?|guardrails?|checks?|limits?|moderation
+      | polic(?:y|ies)|instructions?|guidelines?|operators?)\b
+    | \b(?:rules?|restrictions?|filters?|safety\ checks?|guardrails?|moderation|limits?)\b.{0,30}?
+      \b(?:switched\ off|turned\ off|disabled|lifted|suspended|ignored|bypassed|dropped|removed)\b
+    | \b(?:treat|regard|consider)\b.{0,30}?\bas\ (?:the\ |an?\ |your\ )?
+      (?:developer|admin\w*|operator|owner|root|superuser)\b
+    """,
+    re.VERBOSE,
+)
+
 # --- other users, secrets, places outside ---
 
 _OTHERS: Final = re.compile(
@@ -158,12 +212,17 @@ _PRYING: Final = re.compile(
     (?:user|customer|client|person|tenant|account|patient|people|nutzer|kunde)\w*'?s?'?\ ?
     .{0,25}?\b(?:data|memor|conversation|message|chat|secret|password|account|order|information
       | histor|address|details|daten|nachricht|gesprach)
+    | \bwhat\b.{0,30}?\b(?:told|said\ to|wrote\ to|asked)\ you\b
+    | \b(?:addresses|names|numbers|passwords|orders|e-?mails|messages|secrets|conversations)\ of
+      \ (?:all|every|each|any|other|another)\b
     """,
     re.VERBOSE,
 )
 _SECRETS: Final = re.compile(
     r"""
-    \b(?:reveal|show|print|repeat|output|tell|leak|display|give|share|dump|include|disclose|paste
+    (?<!never\ )(?<!not\ )(?<!n't\ )\b(?:(?:start|begin|end|prefix|put|add|append|insert|contain
+      | repeat|include|give|show|tell|ask|collect|save|reveal|send)s?|reveal|show|print|repeat
+      |output|tell|leak|display|give|share|dump|include|disclose|paste
       | expose|send|post|forward|e-?mail|upload|write|mention|return|ask|request|collect|obtain
         |demand
       | get|prompt|extract|steal|read|log|store|save|remember|use|zeige?|nenne|verrate|sende
@@ -201,6 +260,11 @@ _SENDING: Final = re.compile(
     """,
     re.VERBOSE,
 )
+_CALLING: Final = re.compile(
+    rf"\b(?:call|request|query|fetch|load|open|visit|include|embed|encode|render|put|add|link|"
+    rf"write)"
+    rf"\b.{{0,100}}?{_PLACE}"
+)
 #: A picture whose address carries data away as soon as somebody looks at it.
 _BEACON: Final = re.compile(
     r"!\[[^\]\n]{0,80}\]\(\s*(?:https?:)?//|<img\b.{0,60}?\bsrc|"
@@ -208,7 +272,8 @@ _BEACON: Final = re.compile(
 )
 _OWN_TALK: Final = re.compile(
     r"\b(?:conversation|chat|dialog|session|memor(?:y|ies)|message history|transcript|user data|"
-    r"everything (?:the user|users|i|you)|answers? (?:you|it) give|gesprach|verlauf)"
+    r"everything (?:the user|users|i|you)|answers? (?:you|it) give|gesprach|verlauf|"
+    r"(?:the )?users?'s? (?:question|message|input|answer|words|data|name))"
 )
 
 
@@ -217,14 +282,24 @@ def is_standing(text: str) -> bool:
     return bool(_STANDING.search(text))
 
 
-def is_command(text: str) -> bool:
-    """A sentence begins with something that assistants do. People talk to each other so as well."""
-    return bool(_COMMAND.search(text))
+def is_addressed(text: str) -> bool:
+    """It says what its reader has to do, if it is a text for readers."""
+    return bool(_COMMAND.search(text) or _ADDRESSED.search(text))
+
+
+def is_order(text: str) -> bool:
+    """A sentence may begin with a command. People talk to each other so as well."""
+    return bool(_COMMAND.search(text) or _ORDER.search(text))
 
 
 def overrides_directive(text: str) -> bool:
     """It speaks of the operator's directive, or pretends to be one. An instruction by itself."""
     return bool(_OVERRIDE.search(text))
+
+
+def breaks_rules(text: str) -> bool:
+    """Rules, filters or checks shall not hold. Also a plain fact may say so."""
+    return bool(_UNRULY.search(text))
 
 
 def names_others(text: str) -> bool:
@@ -249,4 +324,6 @@ def sends_somewhere(text: str) -> bool:
 
 def carries_away(text: str) -> bool:
     """A picture or address that takes data along, or what is said here sent somewhere."""
-    return bool(_BEACON.search(text)) or bool(_OWN_TALK.search(text) and _SENDING.search(text))
+    return bool(_BEACON.search(text)) or bool(
+        _OWN_TALK.search(text) and (_SENDING.search(text) or _CALLING.search(text))
+    )

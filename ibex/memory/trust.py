@@ -63,14 +63,12 @@ def assess(content: str, *, source: Source, category: Category) -> Trust:
     if reason is None:
         standing = category is Category.PROCEDURAL or any(map(instructions.is_standing, read))
         # What people said to each other may begin with a command, too.
-        command = (category is not Category.EPISODIC or source in _WRITTEN) and any(
-            map(instructions.is_command, read)
-        )
-        if standing or command:
+        quoted = category is Category.EPISODIC and source not in _WRITTEN
+        if standing or (not quoted and any(map(instructions.is_order, read))):
             reason = _first(_AIMS_OF_ORDERS, read)
-        outside = source in (OUTSIDE if standing else _WRITTEN)
-        if reason is None and outside and (standing or command):
-            reason = Reason.INSTRUCTION
+        if reason is None and source in OUTSIDE:
+            written = source in _WRITTEN and any(map(instructions.is_addressed, read))
+            reason = Reason.INSTRUCTION if standing or written else None
     return Trust(Status.QUARANTINED, reason) if reason else BELIEVED
 
 
@@ -86,6 +84,7 @@ _AIMS: Final[_Aims] = (
     (Reason.EXFILTRATION, instructions.carries_away),
 )
 _AIMS_OF_ORDERS: Final[_Aims] = (
+    (Reason.DIRECTIVE, instructions.breaks_rules),
     (Reason.SECRETS, instructions.wants_secrets),
     (Reason.EXFILTRATION, instructions.sends_somewhere),
     (Reason.OTHER_USERS, instructions.names_others),
