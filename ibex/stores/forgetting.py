@@ -17,9 +17,9 @@ from ibex.errors import AgentNotFoundError, NotFoundError
 from ibex.memory.forgetting import Retention, Standing, for_agent, least
 from ibex.memory.model import Category
 from ibex.settings import Settings
+from ibex.stores.memories_write import Owner
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
-from ibex.stores.usefulness import Owner
 
 _SQL = load("forgetting")
 _BATCH: Final = 1_000  # memories of one transaction
