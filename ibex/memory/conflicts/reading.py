@@ -21,8 +21,8 @@ _TOKEN: Final = re.compile(
     rf"""
     (?P<y0>\d{{4}})-(?P<m0>\d\d)-(?P<d0>\d\d)(?!\d)
   | (?P<d1>{_DAY})\s+(?:of\s+)?(?P<m1>{_MONTH})\b(?:,?\s+(?P<y1>\d{{4}})\b)?
-  | \b(?P<m2>{_MONTH})\s+(?P<d2>{_DAY})\b(?!:)(?:,?\s+(?P<y2>\d{{4}})\b)?
-  | \b(?P<m3>{_MONTH})\s+(?P<y3>\d{{4}})\b
+  | \b(?=[JFMASOND])(?P<m2>{_MONTH})\s+
+    (?:(?P<d2>{_DAY})\b(?!:)(?:,?\s+(?P<y2>\d{{4}})\b)? | (?P<y3>\d{{4}})\b)
   | (?P<hour>\d{{1,2}}):(?P<minute>\d\d)(?::(?P<second>\d\d))?(?:\s?(?P<half>[ap]m)\b)?(?![\w:])
   | (?P<hour2>\d{{1,2}})\s?(?P<half2>[ap]m)\b
   | (?P<currency>[$€£])?(?P<number>(?:(?<![\w)])[-\u2212])?\d+(?:[.,]\d+)*)(?![-\w])
@@ -235,7 +235,7 @@ class _Reader:
             self._negated = True
             self._denials += 1
             word = {"ca": "can", "wo": "will"}.get(word[:-3], word[:-3])
-        plain = _POSSESSIVE.sub("", word)
+        plain = _POSSESSIVE.sub("", word) if "'" in word else word
         if _UNSPACED.search(plain):
             self._characters(plain)
             return
@@ -355,7 +355,7 @@ def _date(form: dict[str, str | None]) -> str | None:
     for year, month, day in (("y0", "m0", "d0"), ("y1", "m1", "d1"), ("y2", "m2", "d2")):
         if form[month] and form[day]:
             return f"{form[year] or '*'}-{_month(form[month])}-{_digits(form[day])}"
-    return f"{form['y3']}-{_month(form['m3'])}-*" if form["m3"] else None
+    return f"{form['y3']}-{_month(form['m2'])}-*" if form["y3"] else None
 
 
 def _month(text: str | None) -> int:
