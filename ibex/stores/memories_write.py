@@ -2,7 +2,7 @@
 transaction. What becomes of whom is decided in ibex/memory/writing/planning.py."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -122,6 +122,7 @@ async def near(
     """For each statement, the nearest words of the owner's memories; for an episode, among
     episodes, and for what is known as it is, only the same words."""
     found: list[list[Neighbour]] = [[] for _ in stated]
+    known: dict[Statement, Statement] = {}
     rows = await connection.fetch(
         _SQL["near"],
         *_key(owner),
@@ -135,7 +136,7 @@ async def near(
         [one.fact.category is Category.EPISODIC for one in stated],
     )
     for row in rows:
-        found[row["number"]] += _neighbours(row)
+        found[row["number"]] += _neighbours(row, known)
     return found
 
 
@@ -407,25 +408,25 @@ def _stated(row: asyncpg.Record) -> Stated:
     )
 
 
-def _neighbours(row: asyncpg.Record) -> list[Neighbour]:
-    """One for each time at which the words were said."""
+def _neighbours(row: asyncpg.Record, known: dict[Statement, Statement]) -> Iterator[Neighbour]:
+    """One for each time at which the words were said. `known` gives several statements the same
+    neighbour, which is read once."""
     belief = Belief(
         row["id"], row["own_hash"], row["own_from"], row["valid_to"], row["superseded_by"]
     )
-    return [
-        Neighbour(
+    for said_from in row["said_from"] or [row["own_from"]]:
+        statement = Statement(
+            content=row["content"],
+            category=Category(row["category"]),
+            subject=row["subject"],
+            attribute=row["attribute"],
+            confidence=row["confidence"],
+            valid_from=said_from,
+        )
+        yield Neighbour(
             belief=belief,
-            statement=Statement(
-                content=row["content"],
-                category=Category(row["category"]),
-                subject=row["subject"],
-                attribute=row["attribute"],
-                confidence=row["confidence"],
-                valid_from=said_from,
-            ),
+            statement=known.setdefault(statement, statement),
             content_hash=row["content_hash"],
             source=Source(row["source"]),
             cosine=row["cosine"],
         )
-        for said_from in row["said_from"] or [row["own_from"]]
-    ]
