@@ -29,6 +29,7 @@ from ibex.stores.postgres import Database
 from ibex.stores.usefulness import UsefulnessStore, Voted
 from orchestration.definitions import definitions
 from orchestration.usefulness import answer_sensor
+from tests.conftest import free_port
 from tests.proxying import ProxyClient, ScriptedUpstream, completion, whole
 from tests.seeding import add_injection, add_memory, add_session, add_turn
 from tests.unit.candidates import direction
@@ -427,6 +428,23 @@ async def test_the_sensor_asks_for_a_run_when_answers_wait(
     assert await asyncio.to_thread(asked) == 1
     await observer.observe_waiting(org_id, 10)
     assert await asyncio.to_thread(asked) == 0
+
+
+async def test_after_a_failed_run_the_next_one_takes_its_time(
+    settings: Settings, org_id: UUID, talk: Talk
+) -> None:
+    away = settings.model_copy(update={"database_url": f"postgresql://x@127.0.0.1:{free_port()}/x"})
+
+    def reason() -> str:
+        with DagsterInstance.ephemeral() as instance:
+            job = definitions(away).resolve_job_def("observe")
+            assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+            tick = answer_sensor(settings).evaluate_tick(build_sensor_context(instance=instance))
+        gc.collect()
+        assert not tick.run_requests
+        return tick.skip_message or ""
+
+    assert "The last run failed" in await asyncio.to_thread(reason)
 
 
 async def run_job(settings: Settings, name: str) -> ExecuteInProcessResult:
