@@ -84,10 +84,12 @@ async def _one_agent(bench: _Bench, size: int, made: Measured) -> None:
     one = await crowd(settings, f"one-{size}", 1, size, bench.real, console)
     console.print(f"One agent with {size:,} memories is there.", highlight=False)
     made.hot.append(await hot_reads(settings, one, options.reads))
-    made.searches.append(await bench.searcher.by_index(one, options.checked))
-    # PostgreSQL goes through all of an agent's rows: a few questions tell enough of many rows.
-    few = options.searches if size < _LARGE else min(options.searches, _FEW)
-    made.searches.append(await bench.searcher.by_sql(one, min(options.checked, _FEW), few))
+    # PostgreSQL and the check go through all of an agent's rows: a few questions tell enough.
+    few = min(options.checked, _FEW)
+    checked = options.checked if size < _LARGE else few
+    made.searches.append(await bench.searcher.by_index(one, checked))
+    searches = options.searches if size < _LARGE else _FEW
+    made.searches.append(await bench.searcher.by_sql(one, few, searches))
     made.sizes.append(await sizes(settings, one))
     if options.approximate:
         made.approximate.extend(
