@@ -30,6 +30,7 @@ _DESCRIPTION = """Operate one organization: its agents, directives, memories, se
 
 Send `Authorization: Bearer ibex_pat_…`. Scopes: **read** for every GET, **write** for changes,
 **content** to see what memories, directives and turns say; without it those fields are null.
+**chat** is enough to say whether an answer helped.
 A token bound to an agent sees that agent only. Everything else does not exist for it: 404.
 """
 _ERRORS: dict[int | str, dict[str, Any]] = {
