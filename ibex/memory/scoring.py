@@ -37,7 +37,7 @@ WEIGHTS: Final = ScoreParts(
     relevance=0.40, recency=0.25, usefulness=0.20, confidence=0.10, access_frequency=0.05
 )
 HALF_LIFE_DAYS: Final[Mapping[Category, float]] = MappingProxyType(
-    {Category.PROCEDURAL: 3650.0, Category.DECLARATIVE: 1500.0, Category.EPISODIC: 1500.0}
+    {Category.PROCEDURAL: 3650.0, Category.DECLARATIVE: 1500.0, Category.EPISODIC: 3650.0}
 )
 ACCESSES_FOR_ONE: Final = 100
 
