@@ -2,26 +2,22 @@
 transaction. What becomes of whom is decided in ibex/memory/writing/planning.py."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pgvector
 
 from ibex.ids import new_id
-from ibex.memory.conflicts import Statement
 from ibex.memory.model import Category, Fact, Provenance, Source, Vector
-from ibex.memory.statements import Belief, Changed, Edge, Joined, Neighbour, NewMemory, Stated
+from ibex.memory.statements import Changed, Edge, Joined, NewMemory, Stated
 from ibex.memory.trust import Reason, Status, Trust
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 
 _SQL = load("memories_write")
-
-#: Words that one statement is compared with at most: the nearest.
-NEIGHBOURS: Final = 32
 
 
 @dataclass(frozen=True)
@@ -88,14 +84,6 @@ async def vectors_of(
     return {row["content_hash"]: row["embedding"].to_numpy() for row in rows}
 
 
-async def held(
-    connection: Connection, owner: Owner, hashes: Sequence[bytes], status: str
-) -> frozenset[bytes]:
-    """Of words, those that a memory of another status has."""
-    rows = await connection.fetch(_SQL["held"], *_key(owner), list(hashes), status)
-    return frozenset(row["content_hash"] for row in rows)
-
-
 async def vouch(
     connection: Connection, owner: Owner, believed: Sequence[Stated], run_id: str | None
 ) -> tuple[UUID, ...]:
@@ -109,35 +97,6 @@ async def vouch(
         run_id,
     )
     return tuple(row["memory_id"] for row in rows)
-
-
-async def near(
-    connection: Connection,
-    owner: Owner,
-    stated: Sequence[Stated],
-    embedding_model: str,
-    above: float,
-    status: str,
-) -> list[list[Neighbour]]:
-    """For each statement, the nearest words of the owner's memories; for an episode, among
-    episodes, and for what is known as it is, only the same words."""
-    found: list[list[Neighbour]] = [[] for _ in stated]
-    known: dict[Statement, Statement] = {}
-    rows = await connection.fetch(
-        _SQL["near"],
-        *_key(owner),
-        [pgvector.Vector(one.embedding) for one in stated],
-        embedding_model,
-        above,
-        NEIGHBOURS,
-        status,
-        [one.content_hash for one in stated],
-        [one.valid_from for one in stated],
-        [one.fact.category is Category.EPISODIC for one in stated],
-    )
-    for row in rows:
-        found[row["number"]] += _neighbours(row, known)
-    return found
 
 
 async def insert(
@@ -406,27 +365,3 @@ def _stated(row: asyncpg.Record) -> Stated:
         embedding=row["embedding"].to_numpy(),
         trust=Trust(Status(row["status"]), Reason(reason) if reason else None),
     )
-
-
-def _neighbours(row: asyncpg.Record, known: dict[Statement, Statement]) -> Iterator[Neighbour]:
-    """One for each time at which the words were said. `known` gives several statements the same
-    neighbour, which is read once."""
-    belief = Belief(
-        row["id"], row["own_hash"], row["own_from"], row["valid_to"], row["superseded_by"]
-    )
-    for said_from in row["said_from"] or [row["own_from"]]:
-        statement = Statement(
-            content=row["content"],
-            category=Category(row["category"]),
-            subject=row["subject"],
-            attribute=row["attribute"],
-            confidence=row["confidence"],
-            valid_from=said_from,
-        )
-        yield Neighbour(
-            belief=belief,
-            statement=known.setdefault(statement, statement),
-            content_hash=row["content_hash"],
-            source=Source(row["source"]),
-            cosine=row["cosine"],
-        )

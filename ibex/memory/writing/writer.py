@@ -17,7 +17,7 @@ from ibex.memory.writing.planning import CONFLICT, Judge, confidence_of, plan, w
 from ibex.memory.writing.redacting import RedactedFact, redact_fact, says_something
 from ibex.memory.writing.validating import is_valid, valid_from
 from ibex.settings import Settings
-from ibex.stores import memories_write
+from ibex.stores import memories_write, neighbours
 from ibex.stores.memories_write import Owner, Refounded, Supported
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.usefulness import inherit
@@ -166,12 +166,12 @@ class MemoryWriter:
             if status is Status.ACTIVE:
                 done.merged.update(await memories_write.vouch(connection, owner, batch, run_id))
             hashes = [one.content_hash for one in batch]
-            held = await memories_write.held(connection, owner, hashes, status)
+            held = await neighbours.held(connection, owner, hashes, status)
             batch = [one for one in batch if one.content_hash not in held]
-            neighbours = await memories_write.near(
+            near = await neighbours.near(
                 connection, owner, batch, self._embedding_model, CONFLICT, status
             )
-            made = plan(batch, neighbours, self._judge, now)
+            made = plan(batch, near, self._judge, now)
             waiting += await self._apply(connection, owner, made, run_id, done)
             done.begun += sum(memory.words.id in own for memory in made.created)
             if status is Status.QUARANTINED:
