@@ -224,6 +224,25 @@ def test_statements_of_several_sessions_make_a_memory_surer() -> None:
     assert confidence_of([(one, 1.0), (other, 0.1)]) == 1.0
 
 
+def test_of_a_value_that_returned_each_time_keeps_its_own_words() -> None:
+    two, before, after, between = (
+        said("port=2", 0),
+        said("port=1", 1, detail=1),
+        said("port=1", 3, detail=1),
+        said("port=2", 2),
+    )
+    first = said("port=1", 0)
+    at_once = world([two, before, after, between, first])
+    assert at_once.believed == {
+        ("port=2 detail 0 way 0", 0, 1),
+        ("port=1 detail 1 way 0", 0, 2),
+        ("port=2 detail 0 way 0", 2, 3),
+        ("port=1 detail 1 way 0", 3, None),
+    }
+    assert world(two, after, between, first, before).believed == at_once.believed
+    assert world(two, after, between, before, first).believed == at_once.believed
+
+
 STATEMENTS = st.lists(
     st.builds(
         said,

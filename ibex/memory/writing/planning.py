@@ -264,8 +264,8 @@ class _Planning:
                 return None
 
     def _join(self, stated: Stated, alike: Sequence[_Met], end: datetime) -> _Draft | None:
-        """Take it into the memory that says the same: of several, the one with its very words,
-        then the oldest."""
+        """Take it into the memory that says the same: of several one that held already, then the
+        one with its very words, then the oldest."""
         fitting = [
             one
             for one in alike
@@ -280,6 +280,7 @@ class _Planning:
         draft = min(
             fitting,
             key=lambda one: (
+                one.words.draft.valid_from > stated.valid_from,
                 one.words.content_hash != stated.content_hash,
                 one.words.draft.valid_from,
                 one.words.draft.id,
@@ -287,7 +288,13 @@ class _Planning:
         ).words.draft
         draft.valid_from = min(draft.valid_from, stated.valid_from)
         own = [one for one in alike if one.words.draft is draft and one.words.is_own]
-        if own and _says_more(stated, min(own, key=lambda one: one.words.order)):
+        # Of two memories in force, no two have the same words.
+        taken = min(draft.end, end) == _NEVER and any(
+            one.words.draft is not draft and one.words.draft.content_hash == stated.content_hash
+            for one in alike
+            if one.words.draft.end == _NEVER
+        )
+        if own and not taken and _says_more(stated, min(own, key=lambda one: one.words.order)):
             draft.worded.append(stated)
         return draft
 
