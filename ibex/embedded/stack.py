@@ -163,7 +163,8 @@ def _dagster(settings: Settings) -> list[ProcessSpec]:
             title="Dagster code server",
             command=(
                 # One process; `dagster code-server start` is a proxy and a child that it reloads.
-                *(str(_BIN / "dagster"), "api", "grpc"),
+                *_giving_way("dagster"),
+                *("api", "grpc"),
                 *("-m", "orchestration.definitions", "-h", "127.0.0.1", "-p", str(code_port)),
             ),
             env=env,
@@ -177,7 +178,7 @@ def _dagster(settings: Settings) -> list[ProcessSpec]:
         ProcessSpec(
             name="dagster-daemon",
             title="Dagster daemon",
-            command=(str(_BIN / "dagster-daemon"), "run", "-w", workspace),
+            command=(*_giving_way("dagster._daemon"), "run", "-w", workspace),
             env=env,
             port=None,
             ready=daemon.beats,
@@ -189,7 +190,7 @@ def _dagster(settings: Settings) -> list[ProcessSpec]:
             name="dagster-webserver",
             title="Dagster UI",
             command=(
-                str(_BIN / "dagster-webserver"),
+                *_giving_way("dagster_webserver"),
                 *("-h", settings.host, "-p", str(port), "-w", workspace),
             ),
             env=env,
@@ -201,6 +202,11 @@ def _dagster(settings: Settings) -> list[ProcessSpec]:
             address=f"http://127.0.0.1:{port}",
         ),
     ]
+
+
+def _giving_way(module: str) -> tuple[str, ...]:
+    """What Dagster does is for later: requests go first. Its runs inherit that."""
+    return (sys.executable, "-m", "ibex.embedded.giving_way", module)
 
 
 def _write_instance(home: Path) -> None:
