@@ -98,6 +98,20 @@ async def another(agent: Agent, name: str) -> Agent:
     return Agent(agent.writer, agent.database, agent.org_id, made)
 
 
+async def test_a_wish_that_was_an_episode_first_is_a_wish(agent: Agent) -> None:
+    words = "From now on answer in French."
+    kinds = (Category.EPISODIC, Category.PROCEDURAL)
+    episode, wish = (fact(words, 1, category=kind, subject="") for kind in kinds)
+    await agent.write(episode)
+    for _ in range(2):
+        result = await agent.write(wish)
+        (memory,) = await agent.rows()
+        assert (memory["category"], memory["version"]) == (Category.PROCEDURAL, 2)
+    assert not result.changed
+    (statement,) = await agent.rows("memory_statements")
+    assert statement["category"] == Category.PROCEDURAL
+
+
 async def test_a_newer_value_supersedes_the_older(agent: Agent) -> None:
     await agent.write(fact(FIRST, 1))
     result = await agent.write(fact(SECOND, 5))

@@ -193,6 +193,24 @@ def test_more_detail_gives_a_memory_its_words() -> None:
     assert made.believed == {("host=a detail 1 way 0", 1, None)}
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_the_same_words_as_a_wish_are_more_than_as_an_episode(order: tuple[int, ...]) -> None:
+    one = said("host=a", 1)
+    told = [
+        replace(one, id=new_id(), fact=replace(one.fact, category=category))
+        for category in (Category.EPISODIC, Category.DECLARATIVE, Category.PROCEDURAL)
+    ]
+    for batches in ([[told[place] for place in order]], [[told[place]] for place in order]):
+        world = World()
+        for batch in batches:
+            world.write(*batch)
+        (memory,) = world.memories.values()
+        assert memory.words.fact.category is Category.PROCEDURAL
+        assert words_of(memory.said, judge).fact.category is Category.PROCEDURAL
+        plan_again = plan(told, [world._near(one) for one in told], judge, NOW)
+        assert all(one.words is None for one in plan_again.changed)
+
+
 def test_what_is_said_at_one_time_stays_with_an_edge() -> None:
     made = world([said("host=a", 1), said("host=b", 1)])
     assert made.in_force == {"host=a", "host=b"}

@@ -45,6 +45,7 @@ _SAME_WORDS: Final = Verdict(Resolution.DUPLICATE, "The words are the same.", "s
 _ALIKE: Final = frozenset({Resolution.DUPLICATE, Resolution.MERGE})
 #: Words of others do not end what these said.
 _RANK: Final = {Source.OPERATOR: 2, Source.USER: 1, Source.ASSISTANT: 1}
+_TELLING: Final = {Category.EPISODIC: 0, Category.DECLARATIVE: 1, Category.PROCEDURAL: 2}
 _EdgeKind = Literal["supersedes", "contradicts", "undecided", "related"]
 
 
@@ -64,7 +65,9 @@ def words_of(statements: Sequence[Stated], judge: Judge) -> Stated:
     the first, or the first that says all of it and more."""
     first, *others = sorted(statements, key=_order)
     for one in others:
-        if one.content_hash != first.content_hash:
+        if one.content_hash == first.content_hash:
+            first = one if tells_more(one.fact.category, first.fact.category) else first
+        else:
             cosine = float(one.embedding @ first.embedding)
             if judge(first.judged, one.judged, cosine).resolution is Resolution.MERGE:
                 first = one
@@ -294,7 +297,7 @@ class _Planning:
             for one in alike
             if one.words.draft.end == _NEVER
         )
-        if own and not taken and _says_more(stated, min(own, key=lambda one: one.words.order)):
+        if own and not taken and _says_more(stated, own):
             draft.worded.append(stated)
         return draft
 
@@ -317,11 +320,13 @@ class _Planning:
 
 
 def _telling(stated: Stated, neighbours: Sequence[Neighbour]) -> list[Neighbour]:
-    """Of words that a memory rests on several times, the first time, and the first afterwards."""
-    told: dict[tuple[UUID, bytes, bool], Neighbour] = {}
+    """Of words that a memory rests on several times, the first time, and the first afterwards, as
+    each of the categories they were said in."""
+    told: dict[tuple[UUID, bytes, Category, bool], Neighbour] = {}
     for near in sorted(neighbours, key=lambda one: one.statement.valid_from):
         is_later = near.statement.valid_from > stated.valid_from
-        told.setdefault((near.belief.id, near.content_hash, is_later), near)
+        category = near.statement.category
+        told.setdefault((near.belief.id, near.content_hash, category, is_later), near)
     return list(told.values())
 
 
@@ -329,11 +334,20 @@ def _order(stated: Stated) -> tuple[datetime, bytes]:
     return stated.valid_from, stated.content_hash
 
 
-def _says_more(stated: Stated, own: _Met) -> bool:
+def _says_more(stated: Stated, own: Sequence[_Met]) -> bool:
     """Than the words that the memory has; of those that say the same, the first stay."""
-    if own.words.content_hash == stated.content_hash:
-        return False
-    return own.verdict.resolution is (Resolution.MERGE if own.is_older else Resolution.DUPLICATE)
+    first = min(own, key=lambda one: one.words.order)
+    if first.words.content_hash == stated.content_hash:
+        category = stated.fact.category
+        return all(tells_more(category, one.words.statement.category) for one in own)
+    return first.verdict.resolution is (
+        Resolution.MERGE if first.is_older else Resolution.DUPLICATE
+    )
+
+
+def tells_more(category: Category, other: Category) -> bool:
+    """Of the same words: what is known to be a wish or a fact is more than something said."""
+    return _TELLING[category] > _TELLING[other]
 
 
 def may_end(older: Source, newer: Source) -> bool:

@@ -13,7 +13,7 @@ from ibex.memory.model import Fact, Provenance, Vector
 from ibex.memory.statements import Plan, Stated
 from ibex.memory.trust import Status, Trust, assess
 from ibex.memory.writing.hashing import content_hash
-from ibex.memory.writing.planning import CONFLICT, Judge, confidence_of, plan, words_of
+from ibex.memory.writing.planning import CONFLICT, Judge, confidence_of, plan, tells_more, words_of
 from ibex.memory.writing.redacting import RedactedFact, redact_fact, says_something
 from ibex.memory.writing.validating import is_valid, valid_from
 from ibex.settings import Settings
@@ -116,9 +116,7 @@ class MemoryWriter:
                 valid_from(one.fact, said_at, now),
                 assess(one.fact.content, source=one.fact.source, category=one.fact.category),
             )
-            other = chosen.get(key)
-            if other is None or one.fact.confidence > other.fact.confidence:
-                chosen[key] = one
+            chosen[key] = _more_telling(one, chosen.get(key))
         words = {digest: one.fact.content for (digest, _, _), one in chosen.items()}
         vectors = await self._vectors(owner, words)
         return [
@@ -215,6 +213,14 @@ class MemoryWriter:
         done.merged.update(touched.difference(done.created))
         done.edges.update(edge.kind for edge in made.edges)
         return [*made.released, *released]
+
+
+def _more_telling(one: RedactedFact, other: RedactedFact | None) -> RedactedFact:
+    """Of two with the same words; of two of a category the surer one."""
+    if other is None or tells_more(one.fact.category, other.fact.category):
+        return one
+    same = one.fact.category is other.fact.category
+    return one if same and one.fact.confidence > other.fact.confidence else other
 
 
 class _Done:

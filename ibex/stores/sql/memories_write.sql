@@ -111,7 +111,8 @@ SELECT id FROM created ORDER BY id;
 
 -- name: add_statements
 -- $4, $5, $6 as in `insert`. Words of its own has a statement only where they are not the memory's.
--- The memories of those that were not known.
+-- What was known as an episode and is a fact, or a wish, is one from now on. The memories of those
+-- that were not known so.
 WITH said AS (
   SELECT *
   FROM ROWS FROM (
@@ -140,7 +141,7 @@ WITH said AS (
     confidence, source, valid_from, session_id, turns, message_ids, extractor, prompt_version,
     model, run_id, redactions, embedding, embedding_model
   )
-  SELECT
+  SELECT DISTINCT ON (s.memory_id, s.content_hash, s.said_from, s.session_id)
     $1, s.id, $2, $3, s.memory_id, s.category, s.subject, s.attribute,
     CASE WHEN m.content_hash <> decode(s.content_hash, 'hex') THEN s.content END,
     decode(s.content_hash, 'hex'), s.confidence, s.source, s.said_from, s.session_id, s.turns,
@@ -148,7 +149,12 @@ WITH said AS (
     CASE WHEN m.content_hash <> decode(s.content_hash, 'hex') THEN s.embedding END, $6
   FROM said s
   JOIN ibex_core.memories m ON m.org_id = $1 AND m.id = s.memory_id
-  ON CONFLICT DO NOTHING
+  ORDER BY s.memory_id, s.content_hash, s.said_from, s.session_id,
+    array_position(ARRAY['procedural', 'declarative', 'episodic'], s.category)
+  ON CONFLICT (org_id, memory_id, content_hash, valid_from, session_id) DO UPDATE
+  SET category = EXCLUDED.category, subject = EXCLUDED.subject, attribute = EXCLUDED.attribute
+  WHERE array_position(ARRAY['procedural', 'declarative', 'episodic'], EXCLUDED.category)
+    < array_position(ARRAY['procedural', 'declarative', 'episodic'], memory_statements.category)
   RETURNING memory_id
 )
 SELECT DISTINCT memory_id FROM added;
