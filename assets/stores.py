@@ -14,6 +14,7 @@ from ibex.stores.sessions import SessionStore
 
 GROUP = "learning"
 USE = "use"
+KEEPING = "keeping"
 OWNERS = ("team:data-platform",)
 
 T = TypeVar("T")

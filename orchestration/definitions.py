@@ -12,16 +12,17 @@ from assets import (
     memory_conflicts,
     memory_usefulness,
     promoted_memories,
+    retention,
     session_archive,
     session_episodes,
     session_facts,
 )
 from ibex.settings import Settings, load_settings
-from orchestration.forgetting import forgetting, forgetting_schedule
 from orchestration.housekeeping import hourly, housekeeping
-from orchestration.jobs import learn, observe
+from orchestration.jobs import forgetting, learn, observe
 from orchestration.reembedding import reembed
 from orchestration.resources import run_memory, stores_resource
+from orchestration.schedules import forgetting_schedule
 from orchestration.sensors import session_sensor
 from orchestration.usefulness import answer_sensor, hot_lists, hot_schedule
 
@@ -39,6 +40,7 @@ def definitions(settings: Settings) -> Definitions:
                 memory_conflicts,
                 session_archive,
                 memory_usefulness,
+                retention,
             ]
         ),
         jobs=[learn, observe, housekeeping, forgetting, hot_lists, reembed],

@@ -2,7 +2,7 @@
 
 from dagster import AssetSelection, define_asset_job, in_process_executor
 
-from assets.stores import GROUP, USE
+from assets.stores import GROUP, KEEPING, USE
 
 #: One process for the whole run: a step's start would cost more than its work.
 learn = define_asset_job(
@@ -17,4 +17,11 @@ observe = define_asset_job(
     selection=AssetSelection.groups(USE),
     executor_def=in_process_executor,
     description="Finds out which memories the latest answers rest on.",
+)
+
+forgetting = define_asset_job(
+    "forgetting",
+    selection=AssetSelection.groups(KEEPING),
+    executor_def=in_process_executor,
+    description="Forgets memories that have ended, are older than they are kept, or too many.",
 )

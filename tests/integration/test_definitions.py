@@ -29,6 +29,7 @@ def test_assets(defs: Definitions) -> None:
         "memory_conflicts": ["hot_memories", "memories"],
         "session_archive": ["completed_sessions"],
         "memory_usefulness": [],
+        "retention": [],
     }
 
 
@@ -37,7 +38,7 @@ def test_every_asset_says_what_it_is(defs: Definitions) -> None:
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description, key
-        assert node.group_name in ("learning", "use")
+        assert node.group_name in ("learning", "use", "keeping")
         assert node.owners, key
         assert node.kinds, key
 
@@ -53,7 +54,7 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         "hot_lists",
         "__ASSET_JOB",
     }
-    for name in ("learn", "observe"):
+    for name in ("learn", "observe", "forgetting"):
         assert repository.get_job(name).executor_def.name == "in_process"
     assert {
         (one.name, one.job_name, one.minimum_interval_seconds, one.default_status)
