@@ -112,7 +112,10 @@ async def test_a_killed_run_leaves_its_session_to_the_next(
     found = await contents(database, org_id)
     assert len(found) == len(set(found)) > 0
     async with database.tenant(org_id) as connection:
-        rows = await connection.fetch("SELECT run_id, turns FROM ibex_core.memories")
+        # The episodes were written before the model was asked, by the run that was killed.
+        rows = await connection.fetch(
+            "SELECT run_id FROM ibex_core.memories WHERE extractor NOT LIKE 'episodes/%'"
+        )
         attempts = await connection.fetchval("SELECT attempts FROM ibex_core.extraction_jobs")
     assert {row["run_id"] for row in rows} == {result.run_id}
     assert attempts == 2

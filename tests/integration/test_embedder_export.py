@@ -75,7 +75,7 @@ def test_a_texts_vector_does_not_depend_on_its_company(
 def test_float32_serves_where_int8_is_too_far_away_and_nothing_where_both_are(
     model: ModelFolder, reference: Vectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hotpath.embedder.precision._LEAST_MEAN", 0.99999)
+    monkeypatch.setattr("hotpath.embedder.precision.LEAST_MEAN", 0.99999)
     assert export(model, reference).precision == "float32"
     with pytest.raises(ExportRefusedError):
         export(model, np.roll(reference, 1, axis=0))

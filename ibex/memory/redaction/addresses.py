@@ -14,9 +14,10 @@ from ibex.memory.redaction.spans import UNSPACED, Span, matching
 # An address does not go on into words that have no spaces between them.
 _LETTER: Final = rf"[^\W{UNSPACED}]"
 _NAME: Final = rf"(?:{_LETTER}|[+%&-])"
+_NAMES: Final = rf"(?>{_NAME}+)"
 _TOP: Final = rf"(?:(?:(?![\d_]){_LETTER}){{2,24}}|xn--[a-z0-9-]{{2,59}})"
 _EMAIL: Final = re.compile(
-    rf"(?<!{_LETTER})(?<![.+%&-])(?<!{_LETTER}'){_NAME}++(?:[.']{_NAME}++)*+@"
+    rf"(?<!{_LETTER})(?<![.+%&-])(?<!{_LETTER}'){_NAMES}(?>(?:[.']{_NAMES})*)@"
     rf"(?:(?:{_LETTER}|-){{1,63}}\.){{1,8}}{_TOP}(?!{_LETTER}|-{_LETTER})",
     re.IGNORECASE,
 )
@@ -25,13 +26,13 @@ _EMAIL_UNSPACED: Final = re.compile(
     r"(?<![\w.+%&-])[\w.+%&-]++@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w-])"
 )
 _EMAIL_SPELLED: Final = re.compile(
-    r"(?<![\w.+%-])[\w+%-]++(?:\.[\w+%-]++)*+ ?[\[({] ?at ?[\])}] ?"
+    r"(?<![\w.+%-])[\w+%-]++(?>(?:\.[\w+%-]++)*) ?[\[({] ?at ?[\])}] ?"
     r"[\w-]{1,63}+(?: ?(?:[\[({] ?dot ?[\])}]|\.) ?[\w-]{1,63}+){1,8}",
     re.IGNORECASE,
 )
 _SPELLED_SIGN: Final = re.compile(r"[\[({] ?at ?[\])}]", re.IGNORECASE)
 _EMAIL_MACHINE: Final = re.compile(
-    r"(?<![\w.+%-])[\w+%-]++(?:\.[\w+%-]++)*+@\[[\da-f.:ipv]{7,45}\]", re.IGNORECASE
+    r"(?<![\w.+%-])[\w+%-]++(?>(?:\.[\w+%-]++)*)@\[[\da-f.:ipv]{7,45}\]", re.IGNORECASE
 )
 #: What follows the last point in names of files.
 _FILE_TYPES: Final = (
@@ -44,7 +45,7 @@ _IPV4: Final = re.compile(
     r"\d(?<![\w.-]\d)(?<![=~^<>!]=\d)\d{0,2}(?:\.\d{1,3}){3}(?!\w|\.\d|-\d)", re.ASCII
 )
 _IPV6: Final = re.compile(
-    r"(?<![\w:.])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,8}+(?:\.\d{1,3}){0,3}+(?![\w:]|\.\d)",
+    r"(?<![\w:.])[0-9a-f]{0,4}(?>(?::[0-9a-f]{0,4}){2,8})(?>(?:\.\d{1,3}){0,3})(?![\w:]|\.\d)",
     re.ASCII | re.IGNORECASE,
 )
 _LONG_V6: Final = 24  # characters

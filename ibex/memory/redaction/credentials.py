@@ -15,14 +15,16 @@ _BEGIN: Final = r"(?:(?<![\w-])|(?<=\\[nrt])|(?<=%[0-9A-F]{2}))"
 _END: Final = r"(?![\w-])"
 
 _GAP: Final = r"(?:\s|\\[nrt])"
+_GAPS: Final = rf"(?>{_GAP}+)"
 _PRIVATE_KEY: Final = re.compile(
     r"-----BEGIN (?P<label>(?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?)-----"
     # To its end; where that was cut off, as far as the rows of letters go.
-    rf"(?:(?:[^-]|-(?!----))*+-----END (?P=label)-----"
-    rf"|{_GAP}*+[A-Za-z0-9+/=]*+(?:{_GAP}++[A-Za-z0-9+/=]{{16,}}+)*+(?:{_GAP}++[A-Za-z0-9+/]+={{1,2}}+)?)"
+    rf"(?:(?>(?:[^-]|-(?!----))*)-----END (?P=label)-----"
+    rf"|(?>{_GAP}*)[A-Za-z0-9+/=]*+(?>(?:{_GAPS}[A-Za-z0-9+/=]{{16,}}+)*)"
+    rf"(?:{_GAPS}[A-Za-z0-9+/]+={{1,2}}+)?)"
 )
 _PUTTY_KEY: Final = re.compile(
-    rf"Private-Lines: ?\d{{1,4}}{_GAP}++(?:[A-Za-z0-9+/=]{{4,}}+{_GAP}*+)++", re.ASCII
+    rf"Private-Lines: ?\d{{1,4}}{_GAPS}(?>(?:[A-Za-z0-9+/=]{{4,}}+(?>{_GAP}*))+)", re.ASCII
 )
 _WEB_TOKEN: Final = re.compile(
     rf"{_BEGIN}eyJ[\w-]{{8,}}+\.(?:eyJ[\w-]{{8,}}+\.[\w-]{{8,}}+|[\w-]*+(?:\.[\w-]++){{3}}){_END}",

@@ -46,7 +46,7 @@ _NAME: Final = re.compile(
 _BETWEEN: Final = rf"(?: [^\s:={FILLER}]{{1,20}}){{0,6}}?"  # "… for the office is"
 _IS: Final = "is|ist|lautet|est|es|è|é|jest|er|är|on|to|это"
 _SIGN: Final = re.compile(
-    r"(?:[ _-]?(?:access|key|id|value|base|number|code|no\.))*+s?(?![A-Za-z])[\"'`*]{0,2}\]?"
+    r"(?>(?:[ _-]?(?:access|key|id|value|base|number|code|no\.))*)s?(?![A-Za-z])[\"'`*]{0,2}\]?"
     r"(?: ?(?P<set>=>|:=|={1,2}|:(?!//)|\uff1a)"
     r"|(?P<none>(?= \d{3,4}(?!\w)))"
     rf"|{_BETWEEN}(?: (?:{_IS})(?: now:?|:)?(?= )|:(?!//)|は|는|은|是|为))"
@@ -54,7 +54,7 @@ _SIGN: Final = re.compile(
     re.IGNORECASE,
 )
 _QUOTED: Final = re.compile(rf"([\"'`])([^\n{FILLER}]{{4,200}}?)\1")
-_BARE: Final = re.compile(rf"(?:[\"'`]|\*\*|__)*+([^\s\"'`{FILLER}]{{3,512}}+)")
+_BARE: Final = re.compile(rf"(?>(?:[\"'`]|\*\*|__)*)([^\s\"'`{FILLER}]{{3,512}}+)")
 # Where a value ends though no space follows: in connection strings, queries and lists, and in front
 # of a script without spaces.
 _CUT: Final = re.compile(

@@ -15,7 +15,7 @@ from ibex.memory.redaction.spans import FILLER, Span, matching
 _CARD_DIGITS: Final = range(12, 20)
 
 # The first digit comes first, so that the search skips to it.
-_DIGIT_GROUPS: Final = re.compile(r"\d(?<![\w.+-]\d)\d*+(?:[ .-]\d++)*+", re.ASCII)
+_DIGIT_GROUPS: Final = re.compile(r"\d(?<![\w.+-]\d)\d*+(?>(?:[ .-]\d++)*)", re.ASCII)
 _GOES_ON: Final = re.compile(r"\w|-\w|\.\d", re.ASCII)
 _GROUP: Final = re.compile(r"\d+", re.ASCII)
 _CARD_CONTEXT: Final = Context(

@@ -20,7 +20,7 @@ _END: Final = r"(?!\w|[:-]\w|\.\d)"
 _GAP: Final = r"[ .()/-]{0,3}"
 
 _INTERNATIONAL: Final = re.compile(
-    rf"(?:\+\(?|0(?<![\w.+/(-]0)0 ?)[1-9](?:{_GAP}\d){{6,}}+", re.ASCII
+    rf"(?:\+\(?|0(?<![\w.+/(-]0)0 ?)[1-9](?>(?:{_GAP}\d){{6,}})", re.ASCII
 )
 _DIGITS: Final = re.compile(r"\d+", re.ASCII)
 _AFTER: Final = re.compile(rf"{_EXTENSION}(?!\w)", re.ASCII | re.IGNORECASE)
@@ -59,7 +59,7 @@ _FORMS: Final = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _ROW: Final = re.compile(
-    rf"\(?\d(?<![\w.+/-]\d)(?<![\w.+/-]\(\d)(?:[ .()/-]{{0,2}}\d){{6,14}}+{_EXTENSION}{_END}",
+    rf"\(?\d(?<![\w.+/-]\d)(?<![\w.+/-]\(\d)(?>(?:[ .()/-]{{0,2}}\d){{6,14}}){_EXTENSION}{_END}",
     re.ASCII | re.IGNORECASE,
 )
 _DATE: Final = re.compile(

@@ -1,4 +1,9 @@
-"""What is looked for, and what a rule answers."""
+"""What is looked for, and what a rule answers.
+
+Patterns repeat groups inside atomic ones, `(?>(?:…)*)`, and never possessively: before 3.11.5
+Python matches `(?:…)*+` wrongly (https://github.com/python/cpython/issues/106052), and Debian has
+3.11.2.
+"""
 
 import re
 from collections.abc import Callable, Iterator
