@@ -11,6 +11,7 @@ from ibex.extraction.episodes import EXTRACTOR, NO_MODEL, episodes
 from ibex.extraction.reading import turn_text
 from ibex.memory.model import Provenance
 from ibex.memory.writing import MemoryWriter, WriteResult
+from ibex.stores.injections import InjectionReader
 from ibex.stores.jobs import ClaimedSession
 
 _AT_ONCE = 4  # below the size of the connection pool
@@ -62,12 +63,14 @@ async def _record_all(
 async def _record(
     stores: Stores, writer: MemoryWriter, job: ClaimedSession, run_id: str
 ) -> RecordedSession:
-    turns = await stores.sessions.turns(job.org_id, job.session_id, job.last_extracted_turn)
+    place = job.org_id, job.session_id, job.last_extracted_turn
+    turns = await stores.sessions.turns(*place)
+    given = await InjectionReader(stores.database).given(*place)
     written = await writer.write(
         job.org_id,
         job.agent_id,
         job.user_id,
-        episodes([turn_text(turn) for turn in turns], imported=job.imported),
+        episodes([turn_text(turn) for turn in turns], imported=job.imported, given=given),
         Provenance(
             session_id=job.session_id,
             extractor=EXTRACTOR,

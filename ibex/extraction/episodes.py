@@ -3,12 +3,15 @@
     Caroline: I went to the support group yesterday, and it was so powerful.
 
 A message is one episode, a long one several; what a user pasted is one of its own. What only
-greets, thanks or agrees is none; neither is what a tool, the system or the developer said. They are
-there before a model has read the session, and stay when none can.
+greets, thanks or agrees is none; neither is what a tool, the system or the developer said, nor an
+answer that only says again what the user said, or what a memory said that the request was given:
+else a memory would come back as another one, and outlive what supersedes it. They are there before
+a model has read the session, and stay when none can.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Final
 
 from ibex.extraction.sources import origin_of, spoken_by
@@ -32,6 +35,7 @@ _LESS_FOR_ASKING: Final = 0.6
 _LESS_FOR_SHORT: Final = 0.3
 _SHORT: Final = 12  # terms
 _LEAST: Final = 0.1
+_NEWS: Final = 0.2  # of an answer's terms, the least share that is new
 
 _SENTENCE_END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])[\"')\]]*\s*(?=\S)|\n+")
 _CUTS: Final = ("\n\n", "\n", ". ", "! ", "? ", "; ", ", ", " ")
@@ -60,19 +64,38 @@ _SMALL_TALK: Final = frozenset(
 _WORD = re.compile(r"\w+")
 
 
-def episodes(turns: Sequence[TurnText], *, imported: bool) -> list[Fact]:
+def episodes(
+    turns: Sequence[TurnText],
+    *,
+    imported: bool,
+    given: Mapping[int, Sequence[str]] = MappingProxyType({}),
+) -> list[Fact]:
     """In the order of the turns; each rests on the one turn and message that it is from.
 
-    `imported`: the conversation was brought in by `ibex import`, and so is what it says.
+    `imported`: the conversation was brought in by `ibex import`, and so is what it says. `given`:
+    by turn, what the memories said that its request carried.
     """
     made: list[Fact] = []
+    known: set[str] = set()
     for turn in turns:
+        for text in given.get(turn.number, ()):
+            known.update(terms_of(text))
         pieces = ((one, piece) for one in turn.messages for piece in _pieces_of(one))
         for number, (message, piece) in enumerate(pieces):
-            if number < _PLACES:
-                source = origin_of(spoken_by(message), imported=imported)
-                made.append(_episode(turn.number, number, message, piece, source))
+            answers = message.role == "assistant" and not imported
+            if number >= _PLACES or (answers and says_again(piece, known)):
+                continue
+            if not answers:
+                known.update(terms_of(piece))
+            source = origin_of(spoken_by(message), imported=imported)
+            made.append(_episode(turn.number, number, message, piece, source))
     return made
+
+
+def says_again(text: str, known: Set[str]) -> bool:
+    """Are its words hardly more than those of what is known already?"""
+    said = set(terms_of(text)) - _SMALL_TALK
+    return len(said - known) < _NEWS * len(said)
 
 
 def says_little(text: str) -> bool:

@@ -263,6 +263,16 @@ class InjectionReader:
             row = await connection.fetchrow(_SQL["injection"], org_id, request_id)
         return StoredInjection(**row) if row else None
 
+    async def given(self, org_id: UUID, session_id: UUID, after: int = 0) -> dict[int, list[str]]:
+        """What the memories said that the turns of a session were given, by turn; those of turns
+        up to `after` and what is erased left out."""
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(_SQL["given"], org_id, session_id, after)
+        found: dict[int, list[str]] = {}
+        for row in rows:
+            found.setdefault(row["number"], []).append(row["content"])
+        return found
+
     async def versions(
         self, org_id: UUID, wanted: Sequence[tuple[UUID, int]]
     ) -> dict[tuple[UUID, int], SaidVersion]:

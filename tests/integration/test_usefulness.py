@@ -31,7 +31,7 @@ from orchestration.definitions import definitions
 from orchestration.usefulness import answer_sensor
 from tests.conftest import free_port
 from tests.proxying import ProxyClient, ScriptedUpstream, completion, whole
-from tests.seeding import add_injection, add_memory, add_session, add_turn
+from tests.seeding import add_injection, add_memory, add_session, add_turn, insert
 from tests.unit.candidates import direction
 
 HOST = "The database host is db.example.com."
@@ -129,6 +129,20 @@ async def test_an_explanation_says_what_the_answer_rests_on(
     found = await supports()
     assert (found[str(talk.host)] or 0) >= RESTS
     assert found[str(talk.cat)] == 0
+
+
+async def test_what_a_turn_was_given_is_known_by_its_words(
+    database: Database, org_id: UUID, talk: Talk
+) -> None:
+    reader = InjectionReader(database)
+    assert await reader.given(org_id, talk.session) == {}  # no version of them is recorded
+    for memory, said in ((talk.host, HOST), (talk.cat, CAT)):
+        version = {"version": 1, "change": "created", "content": said, "snapshot": {}}
+        await insert(database, org_id, "memory_versions", memory_id=memory, **version)
+    found = await reader.given(org_id, talk.session)
+    assert {number: sorted(said) for number, said in found.items()} == {1: sorted([HOST, CAT])}
+    assert await reader.given(org_id, talk.session, after=1) == {}
+    assert await reader.given(new_id(), talk.session) == {}
 
 
 async def test_an_answer_counts_once_whoever_observes_it_how_often(

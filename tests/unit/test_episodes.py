@@ -45,6 +45,33 @@ def test_each_message_is_an_episode_that_knows_who_said_it_where() -> None:
     assert len(set(places)) == 3
 
 
+def test_an_answer_that_says_again_what_was_said_or_given_is_none() -> None:
+    host = "The staging host is db1.example.com."
+    spoken = [
+        turn(
+            1,
+            TurnMessage("user", "My boat is called Ida."),
+            TurnMessage("assistant", "Noted: your boat is called Ida!"),
+        ),
+        turn(
+            2,
+            TurnMessage("user", "Which host does staging have?"),
+            TurnMessage("assistant", f"As you told me: {host}"),
+        ),
+        turn(
+            3,
+            TurnMessage("user", "And the port?"),
+            TurnMessage("assistant", f"{host} Its port is 6543, behind the office's firewall."),
+        ),
+    ]
+    asked = {one.turns[0]: one for one in episodes_of(spoken, imported=False, given={2: [host]})}
+    assert [asked[number].source for number in (1, 2)] == [Source.USER, Source.USER]
+    assert "6543" in asked[3].content
+    assert len(episodes_of(spoken, imported=False, given={2: [host]})) == 4
+    assert len(episodes_of(spoken, imported=False)) == 5  # nobody gave it the host
+    assert len(episodes_of(spoken, imported=True, given={2: [host]})) == 6
+
+
 def test_what_was_pasted_or_imported_says_so() -> None:
     turns = [
         turn(

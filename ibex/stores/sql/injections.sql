@@ -37,3 +37,13 @@ FROM unnest($2::uuid[], $3::int[]) AS wanted (id, version)
 JOIN ibex_core.memory_versions v
   ON v.org_id = $1 AND v.memory_id = wanted.id AND v.version = wanted.version
 LEFT JOIN ibex_core.memories m ON m.org_id = $1 AND m.id = wanted.id;
+
+-- name: given
+-- What the memories said that the requests of a session's turns ($2) after $3 were given, by turn.
+SELECT t.number, v.content
+FROM ibex_core.session_turns t
+JOIN ibex_core.context_injections i ON i.org_id = $1 AND i.request_id = t.request_id
+CROSS JOIN LATERAL jsonb_to_recordset(i.memories) AS m (memory_id uuid, version int)
+JOIN ibex_core.memory_versions v
+  ON v.org_id = $1 AND v.memory_id = m.memory_id AND v.version = m.version
+WHERE t.org_id = $1 AND t.session_id = $2 AND t.number > $3;
