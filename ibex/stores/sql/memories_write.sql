@@ -2,9 +2,13 @@
 -- ($3; NULL: the agent's own).
 
 -- name: lock
--- One writer at a time for each agent and user, until its transaction ends.
-SELECT pg_advisory_xact_lock(hashtextextended(
-  concat_ws(' ', $1::uuid, $2::uuid, coalesce($3::uuid::text, '-')), 11));
+-- One writer at a time for each agent and user, until its transaction ends. Its statements are planned
+-- for this agent: a plan kept from one with a thousand memories takes minutes for one with a hundred
+-- thousand.
+SELECT
+  set_config('plan_cache_mode', 'force_custom_plan', true),
+  pg_advisory_xact_lock(hashtextextended(
+    concat_ws(' ', $1::uuid, $2::uuid, coalesce($3::uuid::text, '-')), 11));
 
 -- name: forget_ended
 -- What has ended takes in nothing that is said after it.
