@@ -18,13 +18,13 @@ from assets import (
     session_facts,
 )
 from ibex.settings import Settings, load_settings
-from orchestration.housekeeping import hourly, housekeeping
+from orchestration.housekeeping import housekeeping
 from orchestration.jobs import forgetting, learn, observe
 from orchestration.reembedding import reembed
 from orchestration.resources import run_memory, stores_resource
-from orchestration.schedules import forgetting_schedule
+from orchestration.schedules import SCHEDULES
 from orchestration.sensors import session_sensor
-from orchestration.usefulness import answer_sensor, hot_lists, hot_schedule
+from orchestration.usefulness import answer_sensor, hot_lists
 
 
 def definitions(settings: Settings) -> Definitions:
@@ -44,7 +44,7 @@ def definitions(settings: Settings) -> Definitions:
             ]
         ),
         jobs=[learn, observe, housekeeping, forgetting, hot_lists, reembed],
-        schedules=[hourly, forgetting_schedule, hot_schedule],
+        schedules=SCHEDULES,
         sensors=[session_sensor(settings), answer_sensor(settings)],
         resources={"stores": stores_resource(settings), "io_manager": run_memory()},
         executor=in_process_executor,

@@ -1,8 +1,8 @@
-"""Once an hour: what is kept for a while only goes."""
+"""What is kept for a while only goes."""
 
 from datetime import UTC, datetime, timedelta
 
-from dagster import DefaultScheduleStatus, OpExecutionContext, ScheduleDefinition, job, op
+from dagster import OpExecutionContext, job, op
 
 from assets.stores import Stores
 from ibex.stores.housekeeping import Housekeeping
@@ -21,11 +21,3 @@ def prune_idempotency_keys(context: OpExecutionContext) -> None:
 @job(description="Deletes what is kept for a while only.")
 def housekeeping() -> None:
     prune_idempotency_keys()
-
-
-hourly = ScheduleDefinition(
-    name="hourly",
-    job=housekeeping,
-    cron_schedule="17 * * * *",
-    default_status=DefaultScheduleStatus.RUNNING,
-)

@@ -1,12 +1,17 @@
-"""When jobs run that nothing else starts."""
+"""When jobs run that nothing else starts: hourly, apart from each other."""
+
+from functools import partial
 
 from dagster import DefaultScheduleStatus, ScheduleDefinition
 
+from orchestration.housekeeping import housekeeping
 from orchestration.jobs import forgetting
+from orchestration.usefulness import hot_lists
 
-forgetting_schedule = ScheduleDefinition(
-    name="forgetting_hourly",
-    job=forgetting,
-    cron_schedule="29 * * * *",
-    default_status=DefaultScheduleStatus.RUNNING,
+_running = partial(ScheduleDefinition, default_status=DefaultScheduleStatus.RUNNING)
+
+SCHEDULES = (
+    _running(name="hourly", job=housekeeping, cron_schedule="17 * * * *"),
+    _running(name="forgetting_hourly", job=forgetting, cron_schedule="29 * * * *"),
+    _running(name="hot_lists_hourly", job=hot_lists, cron_schedule="41 * * * *"),
 )

@@ -4,13 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 from dagster import (
     DagsterInstance,
-    DefaultScheduleStatus,
     DefaultSensorStatus,
     Failure,
     OpExecutionContext,
     RunRequest,
     RunsFilter,
-    ScheduleDefinition,
     SensorDefinition,
     SensorEvaluationContext,
     SkipReason,
@@ -77,11 +75,3 @@ def refresh_lists(context: OpExecutionContext) -> None:
 @job(description="Makes the hot lists anew: scores fall with time, also of what nobody changes.")
 def hot_lists() -> None:
     refresh_lists()
-
-
-hot_schedule = ScheduleDefinition(
-    name="hot_lists_hourly",
-    job=hot_lists,
-    cron_schedule="41 * * * *",
-    default_status=DefaultScheduleStatus.RUNNING,
-)

@@ -13,54 +13,25 @@ from uuid import UUID
 
 import asyncpg
 
-from ibex.errors import AgentNotFoundError, NotFoundError
+from ibex.errors import NotFoundError
 from ibex.memory.forgetting import Retention, Standing, for_agent, least
 from ibex.memory.model import Category
 from ibex.settings import Settings
 from ibex.stores.memories_write import Owner
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
+from ibex.stores.rules import RuleStore
 
 _SQL = load("forgetting")
 _BATCH: Final = 1_000  # memories of one transaction
 _MOST: Final = 200_000  # of one organization and reason at a time; the next time goes on
 
 
-class RetentionStore:
+class RetentionStore(RuleStore[Retention]):
     """The next forgetting goes by what is set here; nobody has to be told."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def organization(self, org_id: UUID) -> Retention:
-        """Raises NotFoundError."""
-        async with self._database.tenant(org_id) as connection:
-            row = await connection.fetchrow(_SQL["organization"], org_id)
-        if row is None:
-            raise NotFoundError
-        return Retention.of(row["retention"])
-
-    async def set_organization(self, org_id: UUID, rules: Retention) -> None:
-        """Raises NotFoundError."""
-        async with self._database.tenant(org_id) as connection:
-            done = await connection.execute(_SQL["set_organization"], org_id, _stored(rules))
-        if done != "UPDATE 1":
-            raise NotFoundError
-
-    async def agent(self, org_id: UUID, agent_id: UUID) -> Retention:
-        """Raises AgentNotFoundError."""
-        async with self._database.tenant(org_id) as connection:
-            row = await connection.fetchrow(_SQL["agent"], org_id, agent_id)
-        if row is None:
-            raise AgentNotFoundError
-        return Retention.of(row["retention"])
-
-    async def set_agent(self, org_id: UUID, agent_id: UUID, rules: Retention) -> None:
-        """Raises AgentNotFoundError."""
-        async with self._database.tenant(org_id) as connection:
-            done = await connection.execute(_SQL["set_agent"], org_id, agent_id, _stored(rules))
-        if done != "UPDATE 1":
-            raise AgentNotFoundError
+        super().__init__(database, "retention", Retention.of)
 
 
 @dataclass
@@ -97,10 +68,12 @@ class Forgetting:
 
     async def _forget_in(self, org_id: UUID, now: datetime, done: Forgotten) -> None:
         done.expired += await self._in_batches("forget_expired", org_id, (now,), done)
+        try:
+            organization = await RetentionStore(self._database).organization(org_id)
+        except NotFoundError:  # it has gone meanwhile
+            return
         async with self._database.tenant(org_id) as connection:
-            row = await connection.fetchrow(_SQL["organization"], org_id)
             agents = await connection.fetch(_SQL["agents"], org_id)
-        organization = Retention.of(row["retention"] if row else None)
         rules = {
             one["id"]: for_agent(Retention.of(one["retention"]), organization, self._settings)
             for one in agents
@@ -169,7 +142,3 @@ def _standing(row: asyncpg.Record) -> Standing:
         row["confidence"],
         row["access_count"],
     )
-
-
-def _stored(rules: Retention) -> dict[str, dict[str, int]]:
-    return {"retention": rules.as_dict()} if rules.as_dict() else {}

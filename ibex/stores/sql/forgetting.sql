@@ -4,22 +4,8 @@
 -- Runs as ibex_system.
 SELECT id FROM ibex_core.organizations ORDER BY id;
 
--- name: organization
-SELECT settings -> 'retention' AS retention FROM ibex_core.organizations WHERE id = $1;
-
--- name: set_organization
-UPDATE ibex_core.organizations SET settings = (settings - 'retention') || $2
-WHERE id = $1;
-
 -- name: agents
 SELECT id, policy -> 'retention' AS retention FROM ibex_core.agents WHERE org_id = $1 ORDER BY id;
-
--- name: agent
-SELECT policy -> 'retention' AS retention FROM ibex_core.agents WHERE org_id = $1 AND id = $2;
-
--- name: set_agent
-UPDATE ibex_core.agents SET policy = (policy - 'retention') || $3, updated_at = now()
-WHERE org_id = $1 AND id = $2;
 
 -- name: forget_expired
 -- At most $3 of those that ended at $2 or before.
