@@ -16,6 +16,7 @@ from ibex.stores.jobs import ClaimedSession
 if TYPE_CHECKING:
     from ibex.extraction.extract import Extraction
     from ibex.extraction.llm import ModelClient
+    from ibex.extraction.prompts import Prompt
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,10 @@ async def _extract_all(
         return Outcomes([], [])
     # Half a second to import, which a run without such work does not need.
     from ibex.extraction.llm import ModelClient  # noqa: PLC0415
+    from ibex.extraction.prompts import prompt_named  # noqa: PLC0415
 
     settings = stores.settings
+    prompt = prompt_named(settings)
     llm = ModelClient(
         settings.provider_url,
         settings.provider_key,
@@ -73,7 +76,9 @@ async def _extract_all(
     )
     try:
         outcomes = await each(
-            jobs, lambda job: _extract(stores, llm, job), at_once=settings.extraction_concurrency
+            jobs,
+            lambda job: _extract(stores, llm, prompt, job),
+            at_once=settings.extraction_concurrency,
         )
     finally:
         await llm.close()
@@ -82,7 +87,9 @@ async def _extract_all(
     return outcomes
 
 
-async def _extract(stores: Stores, llm: "ModelClient", job: ClaimedSession) -> SessionFacts:
+async def _extract(
+    stores: Stores, llm: "ModelClient", prompt: "Prompt", job: ClaimedSession
+) -> SessionFacts:
     from ibex.extraction.extract import extract_facts  # noqa: PLC0415
     from ibex.extraction.reading import turn_text  # noqa: PLC0415
 
@@ -90,7 +97,7 @@ async def _extract(stores: Stores, llm: "ModelClient", job: ClaimedSession) -> S
     return SessionFacts(
         job=job,
         extraction=await extract_facts(
-            [turn_text(turn) for turn in turns], llm, imported=job.imported
+            [turn_text(turn) for turn in turns], llm, prompt, imported=job.imported
         ),
         said_at={turn.number: turn.created_at for turn in turns},
         through_turn=turns[-1].number if turns else job.last_extracted_turn,

@@ -12,6 +12,7 @@
     ├── ConflictError                 409  the row is not in a state that allows this
     │   └── LeaseLostError            409  another run has the session by now
     ├── InvalidRequestError           400  malformed JSON, a wrong type, a missing field
+    │   ├── UnknownPromptError             no extraction prompt has this name
     │   ├── MethodNotAllowedError     405
     │   ├── RequestTooLargeError      413
     │   └── UnsupportedEncodingError  415  a content-encoding that is not unpacked here
@@ -175,6 +176,13 @@ class UnsupportedEncodingError(InvalidRequestError):
     code = "unsupported_encoding"
     status = 415
     hint = "Send the body as it is, or compressed with gzip or zstd."
+
+
+class UnknownPromptError(InvalidRequestError):
+    """No extraction prompt has this name."""
+
+    code = "unknown_prompt"
+    hint = "Name one of them (IBEX_EXTRACTION_PROMPT), or add its file to IBEX_EXTRACTION_PROMPTS."
 
 
 class RateLimitedError(IbexError):

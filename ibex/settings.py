@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ibex.errors import ConfigurationError
@@ -22,6 +29,7 @@ SECRETS_FILE = "secrets.env"
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"  # comes with IBEX
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+PromptName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,49}$")]
 Days = Annotated[int, Field(ge=0, le=36_500)]
 Rate = Annotated[int, Field(ge=0, le=10**12)]
 
@@ -117,6 +125,10 @@ class Settings(BaseSettings):
     provider_circuit_pause: Seconds = Field(10.0, description="How long it is left alone, s.")
     default_model: str = Field("gpt-4o-mini", description="Model of an agent without a policy.")
     extraction_model: str = Field("gpt-4o-mini", description="Model that turns turns into facts.")
+    extraction_prompt: str = Field("v1", description="What it is told, by name.")
+    extraction_prompts: dict[PromptName, Path] = Field(
+        {}, description='More such texts, also in the place of IBEX\'s own: {"name": "/its/file"}.'
+    )
     conflict_questions: int = Field(
         20, ge=0, description="Undecided pairs of an agent and user put to the model in one run."
     )

@@ -17,6 +17,7 @@ from assets import (
     session_episodes,
     session_facts,
 )
+from ibex.extraction.prompts import prompt_named
 from ibex.settings import Settings, load_settings
 from orchestration.housekeeping import housekeeping
 from orchestration.jobs import forgetting, learn, observe
@@ -28,6 +29,7 @@ from orchestration.usefulness import answer_sensor, hot_lists
 
 
 def definitions(settings: Settings) -> Definitions:
+    prompt_named(settings)  # a name that is not there is told at the start
     return Definitions(
         assets=load_assets_from_modules(
             [

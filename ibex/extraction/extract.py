@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ibex.extraction.llm import ModelClient
-from ibex.extraction.prompt import EXTRACTOR, PROMPT_VERSION, SYSTEM_PROMPT
+from ibex.extraction.prompts import EXTRACTOR, Prompt
 from ibex.extraction.schema import MEMORIES, Statement, parse_answer
 from ibex.extraction.sources import (
     Said,
@@ -32,7 +32,7 @@ class Extraction:
 
 
 async def extract_facts(
-    turns: Sequence[TurnText], llm: ModelClient, *, imported: bool
+    turns: Sequence[TurnText], llm: ModelClient, prompt: Prompt, *, imported: bool
 ) -> Extraction:
     """The facts that the model finds in `turns`; without anything to read it is not asked.
 
@@ -49,7 +49,7 @@ async def extract_facts(
     model = llm.model
     for window in windows(readable):
         completion = await llm.complete(
-            SYSTEM_PROMPT, "\n".join(line.text for line in window), MEMORIES
+            prompt.system, "\n".join(line.text for line in window), MEMORIES
         )
         statements, invalid = parse_answer(completion.text)
         shown = {number: by_number[number] for number in {line.turn for line in window}}
@@ -66,7 +66,7 @@ async def extract_facts(
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         model=model,
-        prompt_version=PROMPT_VERSION,
+        prompt_version=prompt.version,
         extractor=EXTRACTOR,
     )
 

@@ -12,13 +12,14 @@ from ibex.errors import MalformedExtractionError, ProviderUnavailableError
 from ibex.extraction.extract import TurnMessage, TurnText, extract_facts
 from ibex.extraction.judging import ask
 from ibex.extraction.llm import ModelClient
-from ibex.extraction.prompt import PROMPT_VERSION
+from ibex.extraction.prompts import BUILT_IN
 from ibex.memory.conflicts import Resolution, Statement
 from ibex.memory.model import Category, Source
 from ibex.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("sandbox_server")
 
+V1 = BUILT_IN["v1"]
 SAID_AT = datetime(2026, 5, 7, 12, 0, tzinfo=UTC)
 SESSION = (
     TurnText(
@@ -59,7 +60,7 @@ async def model(
 
 async def test_a_session_becomes_facts(base_settings: Settings) -> None:
     async with model(base_settings) as llm:
-        extraction = await extract_facts(SESSION, llm, imported=False)
+        extraction = await extract_facts(SESSION, llm, V1, imported=False)
     found = {fact.content: fact for fact in extraction.facts}
     assert list(found) == [
         "User's database host is db.smoketest.example.com.",
@@ -71,14 +72,14 @@ async def test_a_session_becomes_facts(base_settings: Settings) -> None:
     assert (host.subject, host.attribute, host.source) == ("User", "database host", Source.USER)
     assert (wish.category, wish.turns) == (Category.PROCEDURAL, (2,))
     assert (event.category, event.turns) == (Category.EPISODIC, (3,))
-    assert (extraction.model, extraction.prompt_version) == ("ibex-sandbox", PROMPT_VERSION)
+    assert (extraction.model, extraction.prompt_version) == ("ibex-sandbox", V1.version)
     assert extraction.dropped == 0
     assert extraction.prompt_tokens > extraction.completion_tokens > 0
 
 
 async def test_what_nobody_said_never_reaches_the_model(base_settings: Settings) -> None:
     async with model(base_settings) as llm:
-        await extract_facts(SESSION, llm, imported=False)
+        await extract_facts(SESSION, llm, V1, imported=False)
     async with ClientBuilder().no_proxy().build() as http:
         address = f"{base_settings.provider_url}/sandbox/requests"
         sent = (await (await http.get(address).build().send()).json())["requests"][-1]
@@ -90,8 +91,8 @@ async def test_a_server_without_json_schema_is_asked_for_plain_json(
     base_settings: Settings,
 ) -> None:
     async with model(base_settings, "sandbox-no-schema") as llm:
-        first = await extract_facts(SESSION, llm, imported=False)
-        again = await extract_facts(SESSION, llm, imported=False)
+        first = await extract_facts(SESSION, llm, V1, imported=False)
+        again = await extract_facts(SESSION, llm, V1, imported=False)
     assert len(first.facts) == 3
     assert first.facts == again.facts
 
@@ -112,7 +113,7 @@ async def test_two_statements_are_judged(base_settings: Settings, name: str) -> 
 async def test_garbage_is_malformed(base_settings: Settings) -> None:
     async with model(base_settings, "sandbox-garbage") as llm:
         with pytest.raises(MalformedExtractionError):
-            await extract_facts(SESSION, llm, imported=False)
+            await extract_facts(SESSION, llm, V1, imported=False)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ async def test_a_server_in_trouble_is_unavailable(
 ) -> None:
     async with model(base_settings, name, limit) as llm:
         with pytest.raises(ProviderUnavailableError) as failed:
-            await extract_facts(SESSION, llm, imported=False)
+            await extract_facts(SESSION, llm, V1, imported=False)
     assert "example.com" not in str(failed.value)
 
 
@@ -137,14 +138,14 @@ async def test_a_server_that_is_away_is_unavailable(base_settings: Settings) -> 
     away = base_settings.model_copy(update={"provider_base_url": "http://127.0.0.1:9/v1"})
     async with model(away) as llm:
         with pytest.raises(ProviderUnavailableError):
-            await extract_facts(SESSION, llm, imported=False)
+            await extract_facts(SESSION, llm, V1, imported=False)
 
 
 async def test_another_kind_of_server_sends_no_completion(base_settings: Settings) -> None:
     wrong = f"http://127.0.0.1:{base_settings.sandbox_port}"  # without /v1
     async with model(base_settings.model_copy(update={"provider_base_url": wrong})) as llm:
         with pytest.raises(ProviderUnavailableError, match="404"):
-            await extract_facts(SESSION, llm, imported=False)
+            await extract_facts(SESSION, llm, V1, imported=False)
 
 
 async def test_this_machine_is_not_reached_through_a_proxy(
@@ -153,4 +154,4 @@ async def test_this_machine_is_not_reached_through_a_proxy(
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with model(base_settings) as llm:
-        assert len((await extract_facts(SESSION, llm, imported=False)).facts) == 3
+        assert len((await extract_facts(SESSION, llm, V1, imported=False)).facts) == 3

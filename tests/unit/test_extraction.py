@@ -2,18 +2,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibex.errors import MalformedExtractionError
-from ibex.extraction import prompt, schema
+from ibex.errors import ConfigurationError, MalformedExtractionError, UnknownPromptError
+from ibex.extraction import schema
 from ibex.extraction.extract import Extraction, extract_facts, merge
 from ibex.extraction.extract import to_fact as fact_of
 from ibex.extraction.form import AnswerForm
 from ibex.extraction.llm import Completion, ModelClient
+from ibex.extraction.prompts import BUILT_IN, prompt_named
 from ibex.extraction.reading import turn_text
 from ibex.extraction.schema import Statement, parse_answer
 from ibex.extraction.sources import Said
@@ -25,8 +27,10 @@ from ibex.extraction.transcript import (
     windows,
 )
 from ibex.memory.model import Category, Fact, Source
+from ibex.settings import Settings
 from ibex.stores.sessions import StoredTurn
 
+V1 = BUILT_IN["v1"]
 SAID_AT = datetime(2026, 5, 7, 12, 0, tzinfo=UTC)
 
 
@@ -72,7 +76,7 @@ def answer(*statements: object) -> str:
 async def extract(turns: Sequence[TurnText], *answers: str) -> tuple[Extraction, ScriptedModel]:
     model = ScriptedModel(*answers)
     try:
-        return await extract_facts(turns, model, imported=False), model
+        return await extract_facts(turns, model, V1, imported=False), model
     finally:
         await model.close()
 
@@ -155,9 +159,25 @@ def test_valid_from_is_a_moment_in_utc_or_none(text: object, moment: datetime | 
 
 
 def test_the_version_follows_the_prompt() -> None:
-    assert len(prompt.PROMPT_VERSION) == 12
-    # A change of prompt or schema is a new version: change this line together with them.
-    assert prompt.PROMPT_VERSION == "649d1fe04535"
+    # A change of a prompt or the schema is a new version: change these lines together with them.
+    assert {name: one.version for name, one in BUILT_IN.items()} == {"v1": "649d1fe04535"}
+
+
+def test_a_prompt_has_a_name_and_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "terse.txt"
+    file.write_text("\nBe terse.\n")
+    settings = Settings(extraction_prompts={"terse": file}, extraction_prompt="terse")
+    assert prompt_named(Settings()) is V1
+    assert prompt_named(settings, "v1") is V1
+    chosen = prompt_named(settings)
+    assert (chosen.name, chosen.system) == ("terse", "Be terse.")
+    assert chosen.version != V1.version
+    with pytest.raises(UnknownPromptError, match="there are terse, v1"):
+        prompt_named(settings, "v0")
+    for wrong in (b"", b"\xff", b"a\0b", b"x" * 100_001):
+        file.write_bytes(wrong)
+        with pytest.raises(ConfigurationError, match="terse"):
+            prompt_named(settings)
 
 
 # --- transcript ---
@@ -325,7 +345,7 @@ async def test_extraction_adds_up_over_windows() -> None:
     assert extraction.dropped == 2
     assert (extraction.prompt_tokens, extraction.completion_tokens) == (30, 15)
     assert (extraction.model, extraction.extractor) == ("scripted-2", "facts/1")
-    assert extraction.prompt_version == prompt.PROMPT_VERSION
+    assert extraction.prompt_version == V1.version
     assert len(model.asked) == 3
 
 
