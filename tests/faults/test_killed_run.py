@@ -17,7 +17,7 @@ from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
 from tests.conftest import service_env
 from tests.integration.recorded import add_session
-from tests.integration.test_pipeline import contents, learn
+from tests.pipeline import contents, learn
 
 LEASE = 3.0  # seconds
 RUN = (

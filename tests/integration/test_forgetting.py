@@ -1,13 +1,10 @@
 """Forgetting on a real PostgreSQL: what goes, what stays, and what is never recalled meanwhile."""
 
-import asyncio
-import gc
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 import redis.asyncio
-from dagster import DagsterInstance
 
 from ibex.ids import new_id
 from ibex.memory.forgetting import Retention
@@ -19,9 +16,9 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.index_cache import IndexCache
 from ibex.stores.memories import MemoryReader
 from ibex.stores.postgres import Database
-from orchestration.definitions import definitions
 from tests.integration.remembering import change, remember
 from tests.integration.test_index_cache import loaded
+from tests.pipeline import metadata, run_job
 from tests.unit.candidates import direction
 
 NOW = datetime.now(UTC)
@@ -191,16 +188,8 @@ async def test_the_hourly_job_forgets_and_makes_the_hot_list_anew(
     hot = HotCache(redis_client, database)
     assert await hot.refresh(org_id, agent_id) == 3
 
-    def run() -> object:
-        with DagsterInstance.ephemeral() as instance:
-            limited = settings.model_copy(update={"memory_limit_agent": 1})
-            job = definitions(limited).resolve_job_def("forgetting")
-            result = job.execute_in_process(instance=instance)
-            (event,) = [one for one in result.all_events if one.event_type_value == "STEP_OUTPUT"]
-            done = event.step_output_data.metadata["over_limit"].value
-        gc.collect()  # its in-memory SQLite must be closed by the thread that opened it
-        return done
-
-    assert await asyncio.to_thread(run) == 2
+    limited = settings.model_copy(update={"memory_limit_agent": 1})
+    made = metadata(await run_job(limited, "forgetting"))
+    assert made["retention"]["over_limit"] == 2
     listed = await hot.read(org_id, agent_id, None)
     assert [one.candidate.content for one in listed] == ["Fact 2."]

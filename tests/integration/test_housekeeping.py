@@ -1,13 +1,10 @@
 """What is kept for a while only goes, in small steps and of every organization."""
 
-import asyncio
-import gc
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from dagster import DagsterInstance
 
 from ibex.ids import new_id
 from ibex.settings import Settings
@@ -15,7 +12,7 @@ from ibex.stores.housekeeping import Housekeeping
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
-from orchestration.definitions import definitions
+from tests.pipeline import output, run_job
 
 NOW = datetime.now(UTC)
 
@@ -97,16 +94,6 @@ async def test_the_hourly_job_does_it_by_the_setting(
     await note(database, org_id, "old", 3)
     await note(database, org_id, "young", 1)
 
-    def run() -> object:
-        with DagsterInstance.ephemeral() as instance:
-            job = definitions(settings.model_copy(update={"idempotency_days": 2})).resolve_job_def(
-                "housekeeping"
-            )
-            result = job.execute_in_process(instance=instance)
-            (event,) = [one for one in result.all_events if one.event_type_value == "STEP_OUTPUT"]
-            done = event.step_output_data.metadata["deleted"].value
-        gc.collect()  # its in-memory SQLite must be closed by the thread that opened it
-        return done
-
-    assert await asyncio.to_thread(run) == 1
+    two_days = settings.model_copy(update={"idempotency_days": 2})
+    assert output(await run_job(two_days, "housekeeping"))["deleted"] == 1
     assert await kept(database, org_id) == ["try:young-0"]

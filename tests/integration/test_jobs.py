@@ -1,5 +1,4 @@
 import asyncio
-from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -10,6 +9,7 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.jobs import ClaimedSession, JobStore
 from ibex.stores.postgres import Database
 from tests.integration.recorded import add_session, add_turn
+from tests.pipeline import expire_leases
 
 LEASE = 60.0
 
@@ -17,18 +17,6 @@ LEASE = 60.0
 @pytest.fixture
 def jobs(database: Database) -> JobStore:
     return JobStore(database)
-
-
-async def expire_leases(database: Database, by: float = 3600) -> None:
-    """What the clock would do."""
-    async with database.system() as connection:
-        await connection.execute(
-            """
-            UPDATE ibex_core.extraction_jobs
-            SET lease_until = lease_until - $1::interval, available_at = available_at - $1::interval
-            """,
-            timedelta(seconds=by),
-        )
 
 
 async def job_row(database: Database, org_id: UUID, session_id: UUID) -> dict[str, object]:

@@ -1,15 +1,10 @@
 """The assets in process, on the real stores, the real embedder and the sandbox model."""
 
-import asyncio
-import gc
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
 import redis.asyncio
-from dagster import DagsterInstance, ExecuteInProcessResult
 
 from ibex.settings import Settings
 from ibex.stores.hot import HotCache
@@ -18,56 +13,13 @@ from ibex.stores.jobs import JobStore
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import NewTurn, SessionStore
-from orchestration.definitions import definitions
 from tests.conftest import free_port
 from tests.integration.recorded import TALK, add_session
+from tests.pipeline import contents, learn, metadata
 
 pytestmark = pytest.mark.usefixtures(
     "redis_server", "s3_server", "embedder_server", "sandbox_server"
 )
-
-
-async def learn(settings: Settings, *, fails: bool = False) -> ExecuteInProcessResult:
-    """One run of the job, as the sensor would ask for it."""
-    result = await materialize(settings)
-    assert result.success is not fails
-    return result
-
-
-async def materialize(
-    settings: Settings, only: Sequence[str] | None = None
-) -> ExecuteInProcessResult:
-    """In a thread: Dagster has a loop of its own, and a thread has one at most."""
-
-    def run() -> ExecuteInProcessResult:
-        with DagsterInstance.ephemeral() as instance:
-            job = definitions(settings).resolve_job_def("learn")
-            result = job.execute_in_process(
-                instance=instance, raise_on_error=False, op_selection=only
-            )
-        # Its in-memory SQLite must be closed by the thread that opened it.
-        gc.collect()
-        return result
-
-    return await asyncio.to_thread(run)
-
-
-def metadata(result: ExecuteInProcessResult) -> Mapping[str, Mapping[str, Any]]:
-    return {
-        event.asset_key.to_user_string(): {
-            name: value.value for name, value in event.materialization.metadata.items()
-        }
-        for event in result.get_asset_materialization_events()
-        if event.asset_key
-    }
-
-
-async def contents(database: Database, org_id: UUID) -> list[str]:
-    async with database.tenant(org_id) as connection:
-        rows = await connection.fetch(
-            "SELECT content FROM ibex_core.memories WHERE org_id = $1 ORDER BY id", org_id
-        )
-    return [row["content"] for row in rows]
 
 
 async def test_a_completed_session_becomes_memories_hot_memories_and_an_archive(
@@ -246,7 +198,7 @@ async def test_what_a_run_cannot_finish_it_gives_back(
 ) -> None:
     await add_session(database, org_id, agent_id)
 
-    claimed = await materialize(settings, only=["completed_sessions"])
+    claimed = await learn(settings, only=["completed_sessions"])
     assert metadata(claimed)["completed_sessions"]["sessions"] == 1
     assert await JobStore(database).counts() == {"waiting": 1, "leased": 0, "done": 0, "dead": 0}
 

@@ -1,7 +1,5 @@
 """A second model's vectors beside the first's: made, resumed, served, exchanged, forgotten."""
 
-import asyncio
-import gc
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
@@ -13,7 +11,6 @@ import numpy.typing as npt
 import orjson
 import pytest
 import redis.asyncio
-from dagster import DagsterInstance
 
 from ibex.embedding import EmbedderClient
 from ibex.embedding_models import chosen_model
@@ -28,10 +25,10 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.index_cache import IndexCache
 from ibex.stores.memories import MemoryReader
 from ibex.stores.postgres import Database
-from orchestration.definitions import definitions
 from tests.command_line import ibex, shown
 from tests.integration.remembering import change, remember
 from tests.integration.test_index_cache import loaded
+from tests.pipeline import output, run_job
 from tests.seeding import insert
 from tests.unit.candidates import direction
 
@@ -337,17 +334,8 @@ async def test_an_operator_adds_a_model_makes_its_vectors_and_serves_it(
     with pytest.raises(ConfigurationError):
         await shown("embeddings", "backfill", "unknown")
 
-    def run() -> dict[str, object]:
-        with DagsterInstance.ephemeral() as instance:
-            served = settings.model_copy(update={"embedding_model": "twin"})
-            job = definitions(served).resolve_job_def("reembed")
-            result = job.execute_in_process(instance=instance)
-            (event,) = [one for one in result.all_events if one.event_type_value == "STEP_OUTPUT"]
-            metadata = event.step_output_data.metadata
-        gc.collect()  # its in-memory SQLite must be closed by the thread that opened it
-        return {name: value.value for name, value in metadata.items()}
-
-    assert await asyncio.to_thread(run) == {
+    served = settings.model_copy(update={"embedding_model": "twin"})
+    assert output(await run_job(served, "reembed")) == {
         "model": "twin",
         "memories": 7,
         "made": 0,

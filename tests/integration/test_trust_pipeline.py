@@ -11,7 +11,7 @@ from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 from tests.integration.recorded import add_session
-from tests.integration.test_pipeline import learn, metadata
+from tests.pipeline import learn, metadata
 
 pytestmark = pytest.mark.usefixtures(
     "redis_server", "s3_server", "embedder_server", "sandbox_server"

@@ -12,7 +12,7 @@ import asyncpg
 import numpy as np
 import pytest
 import redis.asyncio
-from dagster import DagsterInstance, ExecuteInProcessResult, build_sensor_context
+from dagster import DagsterInstance, build_sensor_context
 
 from ibex.embedding import Matrix
 from ibex.errors import EmbedderUnavailableError, InvalidRequestError, NotFoundError
@@ -30,6 +30,7 @@ from ibex.stores.usefulness import UsefulnessStore, Voted
 from orchestration.definitions import definitions
 from orchestration.usefulness import answer_sensor
 from tests.conftest import free_port
+from tests.pipeline import run_job
 from tests.proxying import ProxyClient, ScriptedUpstream, completion, whole
 from tests.seeding import add_injection, add_memory, add_session, add_turn, insert
 from tests.unit.candidates import direction
@@ -394,8 +395,7 @@ async def test_the_job_observes_every_organization_and_its_hot_lists_follow(
 ) -> None:
     hot = HotCache(redis_client, database)
     await hot.refresh(org_id, agent_id)
-    result = await run_job(settings, "observe")
-    assert result.success
+    await run_job(settings, "observe")
     listed = {one.candidate.id: one.candidate for one in await hot.read(org_id, agent_id, None)}
     assert listed[talk.host].usefulness > UNKNOWN + 0.05
     assert listed[talk.host].access_count == 1
@@ -423,7 +423,7 @@ async def test_the_hourly_job_makes_the_lists_of_those_at_work_anew(
     await add_session(database, org_id, agent_id, user_id=user)
     long_ago = datetime.now(UTC) - timedelta(days=2)
     await add_session(database, org_id, idle, last_turn_at=long_ago)
-    assert (await run_job(settings, "hot_lists")).success
+    await run_job(settings, "hot_lists")
     hot = HotCache(redis_client, database)
     assert len(await hot.read(org_id, agent_id, user)) == 2
     assert (await hot.lookup(org_id, idle, None)).missing == (None,)
@@ -459,16 +459,3 @@ async def test_after_a_failed_run_the_next_one_takes_its_time(
         return tick.skip_message or ""
 
     assert "The last run failed" in await asyncio.to_thread(reason)
-
-
-async def run_job(settings: Settings, name: str) -> ExecuteInProcessResult:
-    """In a thread: Dagster has a loop of its own, and a thread has one at most."""
-
-    def run() -> ExecuteInProcessResult:
-        with DagsterInstance.ephemeral() as instance:
-            job = definitions(settings).resolve_job_def(name)
-            result = job.execute_in_process(instance=instance, raise_on_error=False)
-        gc.collect()  # its in-memory SQLite must be closed by the thread that opened it
-        return result
-
-    return await asyncio.to_thread(run)
