@@ -31,6 +31,7 @@
     │       └── UnknownProviderError  502  the agent's policy names one that is not configured
     ├── ExtractionError               a model's answer could not be turned into facts
     │   └── MalformedExtractionError  it was not the JSON that was asked for
+    ├── LakeConflictError            another writer was faster; nothing was changed
     └── EmbeddedServerError           a server from a wheel did not start or stop
 
 An error's message never holds what a user, a model or an operator wrote: ids, names of fields and
@@ -308,3 +309,11 @@ class EmbeddedServerError(IbexError):
 
     code = "embedded_server_error"
     hint = "Read its log with 'ibex logs NAME'."
+
+
+class LakeConflictError(IbexError):
+    """Another writer replaced these files of the lake first; nothing was changed."""
+
+    code = "lake_conflict"
+    status = 409
+    hint = "Do it again: it starts from what is there by now."

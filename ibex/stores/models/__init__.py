@@ -9,6 +9,7 @@ from ibex.stores.models.conversation import (
     ArchiveFile,
     ContextInjection,
     ExtractionJob,
+    LakeDay,
     Session,
     SessionTurn,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "ErasureRequest",
     "ExtractionJob",
     "IdempotencyKey",
+    "LakeDay",
     "Memory",
     "MemoryChange",
     "MemoryEmbedding",

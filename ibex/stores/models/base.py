@@ -1,7 +1,7 @@
 """What every table shares: the schema, names of constraints, the tenant's part of the key."""
 
-from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import DateTime, ForeignKeyConstraint, LargeBinary, MetaData, Text, Uuid, text
@@ -26,6 +26,7 @@ OrgId = Annotated[UUID, mapped_column(Uuid, primary_key=True, sort_order=-2)]
 Id = Annotated[UUID, mapped_column(Uuid, primary_key=True, sort_order=-1)]
 Created = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=text("now()"))]
 Time = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+Day: TypeAlias = date  # for columns named `date`
 Json = Annotated[dict[str, Any], mapped_column(JSONB, server_default=text("'{}'"))]
 Bytes = Annotated[bytes, mapped_column(LargeBinary)]
 
@@ -66,6 +67,7 @@ TENANT_TABLES = (
     "extraction_jobs",
     "context_injections",
     "archive_files",
+    "lake_days",
     "memories",
     "memory_changes",
     "memory_embeddings",

@@ -1,6 +1,6 @@
 """What was said: sessions, their turns, what was injected, and the work that follows."""
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +9,16 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Text
 
-from ibex.stores.models.base import Base, Bytes, Created, Id, OrgId, one_of, tenant_reference
+from ibex.stores.models.base import (
+    Base,
+    Bytes,
+    Created,
+    Day,
+    Id,
+    OrgId,
+    one_of,
+    tenant_reference,
+)
 from ibex.stores.models.identity import organization_key
 
 
@@ -194,8 +203,27 @@ class ArchiveFile(Base):
     __table_args__ = (
         tenant_reference("session_id", "sessions"),
         CheckConstraint(one_of("kind", "session", "lake", "vectors"), name="kind"),
+        CheckConstraint(one_of("state", "live", "retired"), name="state"),
+        CheckConstraint("(state = 'retired') = (retired_at IS NOT NULL)", name="retired"),
+        CheckConstraint(
+            "kind <> 'lake' OR (lake_table IS NOT NULL AND date IS NOT NULL AND date_to >= date)",
+            name="lake",
+        ),
         UniqueConstraint("bucket", "key"),
         Index("ix_archive_files_session", "org_id", "session_id"),
+        Index(
+            "ix_archive_files_lake",
+            "org_id",
+            "lake_table",
+            "date",
+            postgresql_where=text("kind = 'lake' AND state = 'live'"),
+        ),
+        Index(
+            "ix_archive_files_retired",
+            "org_id",
+            "retired_at",
+            postgresql_where=text("state = 'retired'"),
+        ),
     )
 
     org_id: Mapped[OrgId] = mapped_column(organization_key())
@@ -204,9 +232,28 @@ class ArchiveFile(Base):
     bucket: Mapped[str]
     key: Mapped[str]
     session_id: Mapped[UUID | None] = mapped_column(Uuid)
-    date: Mapped[date | None]
+    lake_table: Mapped[str | None]  # of the lake's own: a name of ibex.lake.schemas.TABLES
+    date: Mapped[Day | None]  # the first and the last UTC day that rows are of
+    date_to: Mapped[Day | None]
+    min_time: Mapped[datetime | None]
+    max_time: Mapped[datetime | None]
     rows: Mapped[int]
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[Bytes]
     schema_version: Mapped[int]
+    state: Mapped[str] = mapped_column(server_default="live")
+    retired_at: Mapped[datetime | None]  # from then on no new reader takes it; deleted later
     created_at: Mapped[Created]
+
+
+class LakeDay(Base):
+    """What of a day was written into the lake last."""
+
+    __tablename__ = "lake_days"
+
+    org_id: Mapped[OrgId] = mapped_column(organization_key())
+    lake_table: Mapped[str] = mapped_column(primary_key=True)
+    date: Mapped[Day] = mapped_column(primary_key=True)
+    fingerprint: Mapped[int] = mapped_column(BigInteger)  # of the rows that were written
+    rows: Mapped[int]
+    written_at: Mapped[Created]
