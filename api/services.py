@@ -31,6 +31,7 @@ from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.review import MemoryReview
 from ibex.stores.sessions import SessionStore
+from ibex.stores.turns import TurnReader
 from ibex.stores.usefulness import UsefulnessStore
 
 _LIMIT = 2.0  # seconds for one readiness check, or one call of Redis
@@ -46,6 +47,7 @@ class Services:
     review: MemoryReview
     retention: RetentionStore
     sessions: SessionStore
+    turns: TurnReader
     objects: ObjectStore
     hot: HotCache
     usefulness: UsefulnessStore
@@ -92,6 +94,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         opened.push_async_callback(objects.close)
         embedder = EmbedderClient(settings.embedder_endpoint, timeout=_LIMIT)
         opened.push_async_callback(embedder.close)
+        turns = TurnReader.of(database, objects, settings)
         usefulness = UsefulnessStore(database, settings.embedding_model)
         authenticator = Authenticator(AuthClient(channel), settings.auth_cache_ttl)
         invalidations = Invalidations(cache)
@@ -109,10 +112,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             review=MemoryReview(database, HotCache(cache, database)),
             retention=RetentionStore(database),
             sessions=SessionStore(database),
+            turns=turns,
             objects=objects,
             hot=HotCache(cache, database, settings.embedding_model),
             usefulness=usefulness,
-            observer=Observer(usefulness, embedder),
+            observer=Observer(usefulness, turns, embedder),
             invalidations=invalidations,
             authenticator=authenticator,
             figures=Figures(JobStore(database), settings.metrics_token),

@@ -26,7 +26,7 @@ def memory_usefulness(context: AssetExecutionContext, stores: ResourceParam[Stor
     """
     started = time.monotonic()
     store = UsefulnessStore(stores.database, stores.settings.embedding_model)
-    observer = Observer(store, stores.embedder)
+    observer = Observer(store, stores.turns, stores.embedder)
     waiting = stores.wait(store.waiting())
     outcomes = stores.wait(
         each(

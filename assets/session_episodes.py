@@ -64,7 +64,7 @@ async def _record(
     stores: Stores, writer: MemoryWriter, job: ClaimedSession, run_id: str
 ) -> RecordedSession:
     place = job.org_id, job.session_id, job.last_extracted_turn
-    turns = await stores.sessions.turns(*place)
+    turns = await stores.turns.turns(*place)
     given = await InjectionReader(stores.database).given(*place)
     written = await writer.write(
         job.org_id,

@@ -93,7 +93,7 @@ async def _extract(
     from ibex.extraction.extract import extract_facts  # noqa: PLC0415
     from ibex.extraction.reading import turn_text  # noqa: PLC0415
 
-    turns = await stores.sessions.turns(job.org_id, job.session_id, job.last_extracted_turn)
+    turns = await stores.turns.turns(job.org_id, job.session_id, job.last_extracted_turn)
     return SessionFacts(
         job=job,
         extraction=await extract_facts(

@@ -11,6 +11,7 @@ from ibex.stores.hot import HotCache
 from ibex.stores.jobs import JobStore
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
+from ibex.stores.turns import TurnReader
 
 GROUP = "learning"
 USE = "use"
@@ -33,4 +34,5 @@ class Stores:
     hot: HotCache
     embedder: EmbedderClient
     archive: SessionArchive
+    turns: TurnReader
     wait: Wait  # runs a coroutine to its end; assets themselves are plain functions

@@ -32,6 +32,7 @@
     ├── ExtractionError               a model's answer could not be turned into facts
     │   └── MalformedExtractionError  it was not the JSON that was asked for
     ├── LakeConflictError            another writer was faster; nothing was changed
+    ├── ArchiveDamagedError           500  an archive is not what was written, or is gone
     └── EmbeddedServerError           a server from a wheel did not start or stop
 
 An error's message never holds what a user, a model or an operator wrote: ids, names of fields and
@@ -302,6 +303,13 @@ class MalformedExtractionError(ExtractionError):
 
     code = "malformed_extraction"
     hint = "Use a model that supports JSON schema output (IBEX_EXTRACTION_MODEL)."
+
+
+class ArchiveDamagedError(IbexError):
+    """A session's archive is not what was written."""
+
+    code = "archive_damaged"
+    hint = "Restore the object from a copy; 'ibex lake verify --deep' lists what is damaged."
 
 
 class EmbeddedServerError(IbexError):

@@ -27,6 +27,7 @@ from ibex.stores.jobs import JobStore
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
+from ibex.stores.turns import TurnReader
 from orchestration.background import BackgroundLoop
 
 _REDIS_LIMIT = 5.0  # seconds, of one command
@@ -69,6 +70,7 @@ async def _open(
     objects = ObjectStore(settings)
     stack.push_async_callback(objects.close)
     jobs = JobStore(database)
+    archive = SessionArchive(database, objects, settings)
     await stack.enter_async_context(_leases_renewed(jobs, run_id, settings))
     return Stores(
         settings=settings,
@@ -77,7 +79,8 @@ async def _open(
         sessions=SessionStore(database),
         hot=HotCache(cache, database, settings.embedding_model),
         embedder=embedder,
-        archive=SessionArchive(database, objects, settings),
+        archive=archive,
+        turns=TurnReader(database, archive),
         wait=loop.wait,
     )
 

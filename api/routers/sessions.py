@@ -61,6 +61,8 @@ async def list_turns(
     rows = await services.management.turns(
         caller.org_id, session, after=paging.after, limit=paging.one_more
     )
+    if caller.sees_content:
+        rows = await services.turns.filled(caller.org_id, session, rows)
     injections = await services.management.injections(
         caller.org_id, [row.request_id for row in rows]
     )

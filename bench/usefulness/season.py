@@ -26,8 +26,10 @@ from ibex.sessions import NewTurn
 from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.injections import Injection
+from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore, new_session
+from ibex.stores.turns import TurnReader
 from ibex.stores.usefulness import UsefulnessStore
 
 GIVEN: Final = 10  # memories of a request: the nearest to its question
@@ -149,8 +151,9 @@ class Course:
         return request_id
 
     async def _observe(self, org_id: UUID, answers: int) -> float:
+        turns = TurnReader.of(self._database, ObjectStore(self._settings), self._settings)
         store = UsefulnessStore(self._database, self._settings.embedding_model)
-        observer = Observer(store, self._embedder)
+        observer = Observer(store, turns, self._embedder)
         began = time.perf_counter()
         with Progress(console=self._console, transient=True) as progress:
             task = progress.add_task("Observing answers", total=answers)

@@ -6,25 +6,28 @@ may do this at any time, and doing it twice changes nothing.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
 from ibex.conversation import text_of
-from ibex.errors import EmbedderUnavailableError, InvalidRequestError
+from ibex.errors import ArchiveDamagedError, EmbedderUnavailableError, InvalidRequestError
 from ibex.memory.recall import Embeds, Said, question_of
 from ibex.memory.usefulness import Given, Observation, observe, sentences
+from ibex.sessions import StoredTurn
 from ibex.stores.memories_write import Owner
+from ibex.stores.turns import TurnReader
 from ibex.stores.usefulness import (
     Observed,
-    SaidTurn,
     StoredMemory,
     UnobservedAnswer,
     UsefulnessStore,
 )
 
+#: Turns of a session that are looked through for what was said before an answer.
+LOOK_BACK: Final = 30
 #: Characters of what was said before an answer that are looked through, the newest.
 MAX_BEFORE: Final = 200_000
 MAX_ANSWER: Final = 20_000
@@ -40,14 +43,16 @@ class ObservedAnswers:
 
 
 class Observer:
-    def __init__(self, store: UsefulnessStore, embedder: Embeds) -> None:
+    def __init__(self, store: UsefulnessStore, turns: TurnReader, embedder: Embeds) -> None:
         self._store = store
+        self._turns = turns
         self._embedder = embedder
 
     async def observe_waiting(self, org_id: UUID, limit: int) -> ObservedAnswers:
         """Up to `limit` answers of an organization, the oldest first.
 
-        Raises DatabaseUnavailableError. Without the embedder it goes by words.
+        Raises DatabaseUnavailableError, and ObjectStoreUnavailableError when what was said before
+        an answer is in the archive only. Without the embedder it goes by words.
         """
         return await self._observe(org_id, await self._store.unobserved(org_id, limit))
 
@@ -81,10 +86,10 @@ class Observer:
             if (one := memories.get(memory_id)) is not None
         ]
         text = answer_text(answer.response)
-        turns = await self._store.said_before(org_id, answer.session_id, answer.turn)
-        before = said_before(turns)
         if not given or not text:
             return []
+        turns = await self._before(org_id, answer.session_id, answer.turn)
+        before = said_before(turns)
         question = question_of(conversation(turns))
         said = sentences(text)
         vectors = None
@@ -96,6 +101,19 @@ class Observer:
         if vectors is None:
             return observe(given, text, before)
         return observe(given, text, before, said=vectors[1:], question=vectors[0])
+
+    async def _before(self, org_id: UUID, session_id: UUID, turn: int) -> list[StoredTurn]:
+        """The newest first: the turn itself, without its answer, and those before it."""
+        try:
+            turns = await self._turns.turns(org_id, session_id, turn - LOOK_BACK)
+        except ArchiveDamagedError as error:
+            _LOG.warning("judged without what was said before: %s", error.code)
+            return []
+        return [
+            replace(one, response=None) if one.number == turn else one
+            for one in reversed(turns)
+            if one.number <= turn
+        ]
 
 
 def answer_text(response: Mapping[str, Any]) -> str:
@@ -109,24 +127,24 @@ def answer_text(response: Mapping[str, Any]) -> str:
     return "\n".join([text_of(response.get("content")), *asked]).strip()[:MAX_ANSWER]
 
 
-def said_before(turns: Iterable[SaidTurn]) -> list[str]:
+def said_before(turns: Iterable[StoredTurn]) -> list[str]:
     """All texts of these turns, the newest turn first, up to MAX_BEFORE characters."""
     texts: list[str] = []
     room = MAX_BEFORE
     for turn in turns:
-        for message in (*turn.messages, *([turn.response] if turn.response else ())):
+        for message in (*(turn.messages or ()), *([turn.response] if turn.response else ())):
             text = _all_text(message)[:room]
             room -= len(text)
             texts.append(text)
     return [text for text in texts if text]
 
 
-def conversation(turns: Sequence[SaidTurn]) -> list[Said]:
+def conversation(turns: Sequence[StoredTurn]) -> list[Said]:
     """In the order in which it was said."""
     return [
         Said(str(message.get("role", "")), text_of(message.get("content")))
         for turn in reversed(turns)
-        for message in (*turn.messages, *([turn.response] if turn.response else ()))
+        for message in (*(turn.messages or ()), *([turn.response] if turn.response else ()))
     ]
 
 

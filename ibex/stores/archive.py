@@ -5,24 +5,20 @@ bytes, so archiving again changes nothing; a session that went on is written ane
 content stays in PostgreSQL as well for now; dropping it after the archive comes later.
 """
 
-from collections.abc import Sequence
+import hashlib
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-import asyncpg
-import orjson
-
-from ibex.errors import NotFoundError, SessionNotFoundError
+from ibex.errors import ArchiveDamagedError, NotFoundError, SessionNotFoundError
 from ibex.ids import new_id
+from ibex.sessions import StoredTurn
 from ibex.settings import Settings
+from ibex.stores.archive_lines import SCHEMA_VERSION, ndjson, stored_turns
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.queries import load
 
-SCHEMA_VERSION = 1
 _SQL = load("archive")
-_FORMAT = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class SessionArchive:
                 raise SessionNotFoundError
             through = session["turn_count"]
             turns = await connection.fetch(_SQL["turns"], org_id, session_id, through)
-        data = ndjson(org_id, session_id, session, turns)
+        data = ndjson(org_id, session_id, dict(session), [dict(turn) for turn in turns])
         stored = await self._objects.put(
             self._bucket,
             archive_key(org_id, session["agent_id"], session_id),
@@ -79,6 +75,24 @@ class SessionArchive:
             await connection.execute(_SQL["move_archived"], org_id, session_id, through)
         return ArchivedSession(stored.bucket, stored.key, len(turns), stored.size, stored.sha256)
 
+    async def read(self, org_id: UUID, session_id: UUID) -> list[StoredTurn]:
+        """The turns that the archive holds, in order, as they were written.
+
+        Raises NotFoundError when the session was never archived, ArchiveDamagedError,
+        ObjectStoreUnavailableError, DatabaseUnavailableError.
+        """
+        async with self._database.tenant(org_id) as connection:
+            file = await connection.fetchrow(_SQL["file"], org_id, session_id)
+        if file is None:
+            raise NotFoundError("The session is not archived yet.")
+        try:
+            data = await self._objects.get(file["bucket"], file["key"])
+        except NotFoundError:
+            raise ArchiveDamagedError("The session's archive is gone.") from None
+        if len(data) != file["bytes"] or hashlib.sha256(data).digest() != file["sha256"]:
+            raise ArchiveDamagedError
+        return stored_turns(data)
+
     async def presign(self, org_id: UUID, session_id: UUID) -> str:
         """A URL to the session's archive, valid for 15 minutes. Raises NotFoundError."""
         async with self._database.tenant(org_id) as connection:
@@ -86,38 +100,3 @@ class SessionArchive:
         if file is None:
             raise NotFoundError("The session is not archived yet.")
         return await self._objects.presign(file["bucket"], file["key"])
-
-
-def ndjson(
-    org_id: UUID,
-    session_id: UUID,
-    session: asyncpg.Record,
-    turns: Sequence[asyncpg.Record],
-) -> bytes:
-    """A line for each turn, in order; keys sorted, times in UTC with microseconds."""
-    common: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "org_id": org_id,
-        "session_id": session_id,
-        "agent_id": session["agent_id"],
-        "user_id": session["user_id"],
-        "external_id": session["external_id"],
-        "origin": session["origin"],
-    }
-    return b"".join(
-        orjson.dumps(
-            common
-            | {("turn" if name == "number" else name): turn[name] for name in turn.keys()}  # noqa: SIM118
-            | {"chain_hash": turn["chain_hash"].hex()},
-            default=_text_of_id,
-            option=_FORMAT,
-        )
-        for turn in turns
-    )
-
-
-def _text_of_id(value: object) -> str:
-    """orjson takes a UUID, but not the subclass of it that asyncpg returns."""
-    if isinstance(value, UUID):
-        return str(value)
-    raise TypeError

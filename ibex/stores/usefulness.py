@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -25,9 +25,6 @@ from ibex.stores.queries import load
 
 _SQL = load("usefulness")
 _LOG = logging.getLogger("ibex.usefulness")
-
-#: Turns of a session that are looked through for what was said before an answer.
-LOOK_BACK: Final = 30
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,6 @@ class UnobservedAnswer:
     relevance: Mapping[UUID, float]  # to the question, of each memory that the request carried
     chosen: frozenset[UUID]  # those that this request was the first of its session to carry
     at: datetime
-
-
-@dataclass(frozen=True)
-class SaidTurn:
-    messages: Sequence[Mapping[str, Any]] = field(repr=False)
-    response: Mapping[str, Any] | None = field(repr=False)  # None of the turn that is observed
 
 
 @dataclass(frozen=True)
@@ -121,12 +112,6 @@ class UsefulnessStore:
         async with self._database.tenant(org_id) as connection:
             row = await connection.fetchrow(_SQL["unobserved_request"], org_id, request_id)
         return _answer(row) if row else None
-
-    async def said_before(self, org_id: UUID, session_id: UUID, turn: int) -> list[SaidTurn]:
-        """The turn itself and those before it, the newest first."""
-        async with self._database.tenant(org_id) as connection:
-            rows = await connection.fetch(_SQL["said_before"], org_id, session_id, turn, LOOK_BACK)
-        return [SaidTurn(row["messages"] or (), row["response"]) for row in rows]
 
     async def given(self, org_id: UUID, memory_ids: Iterable[UUID]) -> dict[UUID, StoredMemory]:
         """As they are now; those that are gone are left out."""

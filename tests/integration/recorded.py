@@ -82,3 +82,16 @@ async def add_turn(database: Database, org_id: UUID, session_id: UUID, text: str
             hashlib.sha256(text.encode()).digest(),
             START + timedelta(minutes=number),
         )
+
+
+async def drop_content(database: Database, org_id: UUID, session_id: UUID) -> None:
+    """Of all turns, without asking whether an archive has it."""
+    async with database.tenant(org_id) as connection:
+        await connection.execute(
+            """
+            UPDATE ibex_core.session_turns SET messages = NULL, response = NULL
+            WHERE org_id = $1 AND session_id = $2
+            """,
+            org_id,
+            session_id,
+        )

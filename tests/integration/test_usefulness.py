@@ -25,7 +25,9 @@ from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
 from ibex.stores.injections import InjectionReader
 from ibex.stores.memories_write import Owner
+from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
+from ibex.stores.turns import TurnReader
 from ibex.stores.usefulness import UsefulnessStore, Voted
 from orchestration.definitions import definitions
 from orchestration.usefulness import answer_sensor
@@ -72,8 +74,14 @@ def store(database: Database) -> UsefulnessStore:
 
 
 @pytest.fixture
-def observer(store: UsefulnessStore) -> Observer:
-    return Observer(store, NoEmbedder())
+def turns(database: Database, settings: Settings) -> TurnReader:
+    """Everything that is read here is in PostgreSQL."""
+    return TurnReader.of(database, ObjectStore(settings), settings)
+
+
+@pytest.fixture
+def observer(store: UsefulnessStore, turns: TurnReader) -> Observer:
+    return Observer(store, turns, NoEmbedder())
 
 
 @pytest.fixture
@@ -211,7 +219,11 @@ async def test_a_memory_that_is_gone_is_left_out(
 
 
 async def test_a_paraphrase_is_known_by_its_meaning(
-    store: UsefulnessStore, database: Database, org_id: UUID, agent_id: UUID
+    store: UsefulnessStore,
+    turns: TurnReader,
+    database: Database,
+    org_id: UUID,
+    agent_id: UUID,
 ) -> None:
     memory = await add_memory(database, org_id, agent_id, CAT)
     session = await add_session(database, org_id, agent_id)
@@ -220,7 +232,7 @@ async def test_a_paraphrase_is_known_by_its_meaning(
     )
     await add_injection(database, org_id, agent_id, session, request_id, [memory])
     embedder = OneDirection()
-    await Observer(store, embedder).observe_request(org_id, request_id)
+    await Observer(store, turns, embedder).observe_request(org_id, request_id)
     assert embedder.asked == ["Any pets?", "Yes, a kitty lives here."]
     assert await useful(database, org_id, memory) > UNKNOWN
 

@@ -23,13 +23,6 @@ FROM ibex_core.context_injections i
 LEFT JOIN ibex_core.session_turns t ON t.org_id = $1 AND t.request_id = i.request_id
 WHERE i.org_id = $1 AND i.request_id = $2 AND i.observed_at IS NULL;
 
--- name: said_before
--- In the session's last $4 turns up to turn $3: what the client sent then, and the earlier answers.
-SELECT number, messages, CASE WHEN number < $3 THEN response END AS response
-FROM ibex_core.session_turns
-WHERE org_id = $1 AND session_id = $2 AND number <= $3 AND number > $3 - $4
-ORDER BY number DESC;
-
 -- name: given
 -- With vectors of model $3.
 SELECT id, category, content,

@@ -9,6 +9,7 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from tests.integration.api.conftest import Api
+from tests.integration.recorded import drop_content
 from tests.seeding import add_session, add_turn, insert
 
 
@@ -113,3 +114,36 @@ async def test_an_archive_is_read_through_its_signed_url(
         assert (await response.text()).count("\n") == answer["rows"] == 1
         tampered = answer["url"].replace(str(session), str(agent_id))
         assert (await http.get(tampered).build().send()).status == 403
+
+
+async def test_turns_are_read_from_the_archive_when_the_database_has_them_no_longer(
+    api: Api,
+    without_content: Api,
+    database: Database,
+    settings: Settings,
+    s3_server: ProcessSpec,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    session = await add_session(database, org_id, agent_id, status="completed")
+    for number, said in enumerate(("Hi.", "And you?"), 1):
+        await add_turn(database, org_id, session, number, said, "Hello.")
+    path = f"/sessions/{session}/turns"
+    before = await api.get(path)
+    objects = ObjectStore(settings)
+    archived = await SessionArchive(database, objects, settings).archive(org_id, session)
+
+    await drop_content(database, org_id, session)
+    assert await api.get(path) == before
+    page = await api.get(f"{path}?limit=1")
+    assert page["items"] == before["items"][:1]
+    assert await api.get(f"{path}?cursor={page['next_cursor']}") == before | {
+        "items": before["items"][1:]
+    }
+
+    await objects.delete(archived.bucket, archived.key)
+    await objects.close()
+    lost = await api.call("GET", path)
+    assert (lost.status, lost.body["error"]["code"]) == (500, "archive_damaged")
+    # Who sees no content does not need the archive.
+    assert len((await without_content.get(path))["items"]) == 2
