@@ -7,6 +7,7 @@ wheel: `IBEX_REDIS_URL=redis://…` and `ibex up` uses that server.
 
 import os
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -31,6 +32,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 PromptName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,49}$")]
 Days = Annotated[int, Field(ge=0, le=36_500)]
+Price = Annotated[Decimal, Field(ge=0, le=10**6, allow_inf_nan=False)]
 Rate = Annotated[int, Field(ge=0, le=10**12)]
 
 
@@ -135,11 +137,26 @@ class Settings(BaseSettings):
     extraction_timeout: Seconds = Field(60.0, description="Limit for one extraction call, s.")
     extraction_max_attempts: int = Field(3, ge=1, description="Tries before a dead letter.")
     extraction_backoff: Seconds = Field(5.0, description="Wait after the first failed try, s.")
+    extraction_patience: Seconds = Field(
+        86_400.0,
+        description="How long a model or embedder that is away costs a session no try, s.",
+    )
     extraction_lease: Seconds = Field(120.0, description="How long a claim of a session holds, s.")
     promotion_users: int = Field(
         3, ge=0, description="Users who must say a fact before it is the agent's own; 0: never."
     )
-    extraction_concurrency: int = Field(4, ge=1, description="Model calls at once in one run.")
+    extraction_concurrency: int = Field(
+        4, ge=1, description="Model calls at once, of all runs together."
+    )
+    extraction_requests_per_minute: Rate = Field(
+        0, description="Model calls of all runs together a minute; 0: any."
+    )
+    extraction_tokens_per_minute: Rate = Field(0, description="Their tokens a minute; 0: any.")
+    model_prices: dict[str, tuple[Price, Price]] = Field(
+        {},
+        description="US dollars per million tokens in and out by prefix of a model's name, JSON: "
+        '{"my-model": [0.15, 0.6]}.',
+    )
 
     # --- the proxy ---
     assembly_timeout_ms: float = Field(45.0, gt=0, description="The proxy's limit for context, ms.")

@@ -23,6 +23,7 @@ from typing import Final
 import tiktoken
 
 from ibex.memory.model import Candidate
+from ibex.model_names import bare_name, by_prefix
 
 _DATA = Path(__file__).parents[1] / "data" / "tiktoken"
 # Read by tiktoken when an encoding is first loaded.
@@ -77,7 +78,7 @@ _O200K_MODELS = ("gpt-4o", "gpt-4.1", "gpt-4.5")
 
 def encoding_for(model: str) -> str:
     """The name of the model's encoding; o200k_base for every model that is not known."""
-    name = _bare(model)
+    name = bare_name(model)
     if name.startswith(_CL100K_MODELS) and not name.startswith(_O200K_MODELS):
         return "cl100k_base"
     return "o200k_base"
@@ -85,9 +86,7 @@ def encoding_for(model: str) -> str:
 
 def context_window(model: str, windows: Mapping[str, int] = CONTEXT_WINDOWS) -> int:
     """Tokens that the model takes in and gives out together."""
-    name = _bare(model)
-    known = [prefix for prefix in windows if name.startswith(prefix)]
-    return windows[max(known, key=len)] if known else DEFAULT_CONTEXT_WINDOW
+    return by_prefix(model, windows) or DEFAULT_CONTEXT_WINDOW
 
 
 def room(
@@ -227,11 +226,6 @@ class CountCache:
 def _digest(text: str, encoding: str) -> bytes:
     said = text.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(said, digest_size=16, person=encoding.encode()).digest()
-
-
-def _bare(model: str) -> str:
-    """`ft:gpt-4o:org::id` and `openai/gpt-4o` are gpt-4o."""
-    return model.lower().removeprefix("ft:").rsplit("/", 1)[-1]
 
 
 @cache

@@ -1,7 +1,8 @@
 """The pipeline's work list: one job a session, claimed with a lease.
 
     waiting ─claim→ leased ─settle→ done            a later completion makes it waiting again
-       ↑                └──fail──→ waiting | dead   dead after the last try; requeue starts anew
+       ↑                ├──fail──→ waiting | dead   dead after the last try; requeue starts anew
+       ↑                └──defer─→ waiting          a part is away: the try does not count
        └── lease over: claimable again, as if it were waiting
 
 Every try is counted when it is claimed, and that is committed before any model is called. Claiming
@@ -21,6 +22,7 @@ from ibex.stores.sessions import SessionKey
 
 _SQL = load("jobs")
 MAX_BACKOFF = 3600.0  # seconds
+MAX_DEFERRAL = 300.0  # seconds: soon after an outage nobody waits any more
 _STATES = ("waiting", "leased", "done", "dead")
 
 
@@ -37,6 +39,7 @@ class ClaimedSession:
     owner: str  # the run's id
     attempt: int  # from 1
     imported: bool  # by `ibex import`: nobody was there
+    deferrals: int = 0  # times in a row that it was deferred
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class JobStore:
                 owner=owner,
                 attempt=row["attempts"],
                 imported=row["origin"] == "import",
+                deferrals=row["deferrals"],
             )
             for row in rows
         ]
@@ -148,6 +152,36 @@ class JobStore:
         if state is None:
             raise LeaseLostError
         return state
+
+    async def defer(
+        self,
+        job: ClaimedSession,
+        code: str,
+        *,
+        patience: float,
+        backoff: float,
+        at_least: float = 0.0,
+    ) -> bool:
+        """Let the session wait without counting the try: a part it needs is away.
+
+        `backoff` in seconds after the first time, doubling up to MAX_DEFERRAL; `at_least` is what
+        that part itself asked for. False, with nothing done: it has waited for longer than
+        `patience` seconds, or the lease has passed on, which `fail` tells.
+        """
+        jitter = secrets.randbelow(1000) / 1000
+        delay = min(MAX_DEFERRAL, backoff_delay(backoff, job.deferrals + 1, jitter))
+        async with self._database.tenant(job.org_id) as connection:
+            done = await connection.execute(
+                _SQL["defer"],
+                job.org_id,
+                job.session_id,
+                job.owner,
+                job.attempt,
+                code,
+                timedelta(seconds=max(delay, at_least)),
+                timedelta(seconds=patience),
+            )
+        return _affected(done) == 1
 
     async def release(self, owner: str, code: str, max_attempts: int, backoff: float) -> int:
         """Give back what a run that ends still holds; its number."""

@@ -157,6 +157,50 @@ async def test_a_session_is_tried_again_later_and_at_last_is_a_dead_letter(
     assert (await claim()).attempt == 1
 
 
+async def test_a_try_while_a_part_is_away_does_not_count_until_patience_ends(
+    database: Database, jobs: JobStore, org_id: UUID, agent_id: UUID
+) -> None:
+    session_id = await add_session(database, org_id, agent_id)
+
+    async def claim() -> ClaimedSession:
+        async with database.tenant(org_id) as connection:
+            await connection.execute("UPDATE ibex_core.extraction_jobs SET available_at = now()")
+        (job,) = await jobs.claim("run", 10, LEASE)
+        return job
+
+    async def defer(job: ClaimedSession, at_least: float = 0.0) -> bool:
+        return await jobs.defer(
+            job, "provider_unavailable", patience=60.0, backoff=5.0, at_least=at_least
+        )
+
+    for deferred in range(5):
+        job = await claim()
+        assert (job.attempt, job.deferrals) == (1, deferred)
+        assert await defer(job)
+        assert not await defer(job)  # the lease is gone
+    row = await job_row(database, org_id, session_id)
+    assert (row["status"], row["last_error"], row["later"]) == (
+        "waiting",
+        "provider_unavailable",
+        True,
+    )
+
+    assert await defer(await claim(), at_least=900.0)
+    async with database.tenant(org_id) as connection:
+        far = await connection.fetchval(
+            "SELECT available_at > now() + interval '890 s' FROM ibex_core.extraction_jobs"
+        )
+        assert far
+        await connection.execute(
+            "UPDATE ibex_core.extraction_jobs SET deferred_since = now() - interval '61 s'"
+        )
+    job = await claim()
+    assert not await defer(job)
+    assert await jobs.fail(job, "provider_unavailable", 1, 5.0) == "dead"
+    await jobs.requeue(org_id, session_id)
+    assert await defer(await claim())
+
+
 async def test_runs_that_die_without_a_word_end_in_a_dead_letter(
     database: Database, jobs: JobStore, org_id: UUID, agent_id: UUID
 ) -> None:

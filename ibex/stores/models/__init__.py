@@ -38,6 +38,7 @@ from ibex.stores.models.memory import (
     MemoryTag,
     MemoryVersion,
 )
+from ibex.stores.models.usage import ExtractionUsage
 
 __all__ = [
     "SCHEMA",
@@ -53,6 +54,7 @@ __all__ = [
     "DirectiveVersion",
     "ErasureRequest",
     "ExtractionJob",
+    "ExtractionUsage",
     "IdempotencyKey",
     "LakeDay",
     "Memory",

@@ -65,6 +65,7 @@ TENANT_TABLES = (
     "sessions",
     "session_turns",
     "extraction_jobs",
+    "extraction_usage",
     "context_injections",
     "archive_files",
     "lake_days",

@@ -191,6 +191,9 @@ class ExtractionJob(Base):
     available_at: Mapped[Created]
     lease_until: Mapped[datetime | None]
     lease_owner: Mapped[str | None]  # the Dagster run id
+    # Times in a row that a part was away, and since when; such tries are not in `attempts`.
+    deferrals: Mapped[int] = mapped_column(server_default="0")
+    deferred_since: Mapped[datetime | None]
     last_error: Mapped[str | None]  # an error code, never a message
     created_at: Mapped[Created]
     updated_at: Mapped[Created]

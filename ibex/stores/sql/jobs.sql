@@ -50,7 +50,7 @@ FROM ready r
 WHERE j.org_id = r.org_id AND j.id = r.id
 RETURNING
   j.org_id, j.session_id, j.attempts, r.agent_id, r.user_id, r.last_extracted_turn, r.turn_count,
-  r.origin;
+  r.origin, j.deferrals;
 
 -- name: renew
 -- Runs as ibex_system. $1 owner, $2 lease. Also one that is over, as long as nobody claimed it.
@@ -85,7 +85,7 @@ FOR UPDATE;
 -- A lease that is over but has not been claimed by another still counts.
 UPDATE ibex_core.extraction_jobs
 SET status = CASE WHEN $5 THEN 'waiting' ELSE 'done' END,
-  attempts = CASE WHEN $5 THEN 0 ELSE attempts END,
+  attempts = CASE WHEN $5 THEN 0 ELSE attempts END, deferrals = 0, deferred_since = NULL,
   available_at = now(), lease_until = NULL, lease_owner = NULL, last_error = NULL,
   updated_at = now()
 WHERE org_id = $1 AND session_id = $2 AND status = 'leased' AND lease_owner = $3 AND attempts = $4;
@@ -104,10 +104,20 @@ SET status = CASE WHEN attempts >= $5 THEN 'dead' ELSE 'waiting' END,
 WHERE org_id = $1 AND session_id = $2 AND status = 'leased' AND lease_owner = $3 AND attempts = $4
 RETURNING status;
 
+-- name: defer
+-- $3 owner, $4 its try, $5 error code, $6 wait, $7 how long tries may go uncounted.
+UPDATE ibex_core.extraction_jobs
+SET status = 'waiting', attempts = attempts - 1, deferrals = deferrals + 1,
+  deferred_since = coalesce(deferred_since, now()), available_at = now() + $6,
+  lease_until = NULL, lease_owner = NULL, last_error = $5, updated_at = now()
+WHERE org_id = $1 AND session_id = $2 AND status = 'leased' AND lease_owner = $3 AND attempts = $4
+  AND coalesce(deferred_since, now()) >= now() - $7::interval;
+
 -- name: requeue
 -- $2: one session, or NULL for every dead letter of the organization.
 UPDATE ibex_core.extraction_jobs
-SET status = 'waiting', attempts = 0, available_at = now(), updated_at = now()
+SET status = 'waiting', attempts = 0, deferrals = 0, deferred_since = NULL, available_at = now(),
+  updated_at = now()
 WHERE org_id = $1 AND status = 'dead' AND ($2::uuid IS NULL OR session_id = $2);
 
 -- name: counts

@@ -142,7 +142,8 @@ RETURNING *;
 INSERT INTO ibex_core.extraction_jobs AS job (org_id, id, session_id)
 VALUES ($1, $3, $2)
 ON CONFLICT (org_id, session_id) DO UPDATE
-SET status = 'waiting', attempts = 0, available_at = now(), last_error = NULL, updated_at = now()
+SET status = 'waiting', attempts = 0, deferrals = 0, deferred_since = NULL, available_at = now(),
+  last_error = NULL, updated_at = now()
 WHERE job.status = 'done' OR (job.status = 'dead' AND $4::boolean);
 
 -- name: turns
