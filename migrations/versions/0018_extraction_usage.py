@@ -1,14 +1,14 @@
 """What extraction asked of models, and tries that do not count while a part is away.
 
 Revision ID: 0018
-Revises: 0014
+Revises: 0023
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0018"
-down_revision = "0014"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
