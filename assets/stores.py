@@ -9,6 +9,7 @@ from ibex.settings import Settings
 from ibex.stores.archive import SessionArchive
 from ibex.stores.hot import HotCache
 from ibex.stores.jobs import JobStore
+from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
 from ibex.stores.turns import TurnReader
@@ -33,6 +34,7 @@ class Stores:
     sessions: SessionStore
     hot: HotCache
     embedder: EmbedderClient
+    objects: ObjectStore
     archive: SessionArchive
     turns: TurnReader
     wait: Wait  # runs a coroutine to its end; assets themselves are plain functions

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from ibex.checks.catalogue import Name, Severity
 from ibex.errors import ConfigurationError
 from ibex.policy import DEFAULT_PROVIDER
 from ibex.providers import ProviderName, ProviderSettings, plain_base_url
@@ -238,6 +239,25 @@ class Settings(BaseSettings):
     )
     memory_limit_organization: int = Field(
         0, ge=0, le=10**9, description="Memories of all its agents together."
+    )
+
+    # --- checks ---
+    check_sample: int = Field(
+        200, ge=1, description="Memories of an organization that a check looks at, at most."
+    )
+    check_lists: int = Field(20, ge=1, description="Hot lists of it that are compared, at most.")
+    check_archives: int = Field(20, ge=1, description="Archives of it that are read, at most.")
+    check_seconds: Seconds = Field(
+        120.0, description="One check over all organizations; the rest is first the next hour, s."
+    )
+    check_thresholds: dict[Name, Annotated[float, Field(ge=0)]] = Field(
+        {}, description='The largest value that passes, by check, JSON: {"junk_rate": 0.05}.'
+    )
+    check_severities: dict[Name, Severity] = Field(
+        {}, description='What a failure is, by check, JSON: {"dead_letters": "error"}; or "warn".'
+    )
+    check_result_days: int = Field(
+        90, ge=1, description="How long results of checks that have changed since are kept, d."
     )
 
     # --- watching ---

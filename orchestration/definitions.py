@@ -17,10 +17,11 @@ from assets import (
     session_episodes,
     session_facts,
 )
+from assets.checks import SAMPLED, new_memories
 from ibex.extraction.prompts import prompt_named
 from ibex.settings import Settings, load_settings
 from orchestration.housekeeping import housekeeping
-from orchestration.jobs import forgetting, learn, observe
+from orchestration.jobs import checks, forgetting, learn, observe
 from orchestration.reembedding import reembed
 from orchestration.resources import run_memory, stores_resource
 from orchestration.schedules import SCHEDULES
@@ -45,7 +46,8 @@ def definitions(settings: Settings) -> Definitions:
                 retention,
             ]
         ),
-        jobs=[learn, observe, housekeeping, forgetting, hot_lists, reembed],
+        asset_checks=[new_memories, *SAMPLED],
+        jobs=[learn, observe, housekeeping, forgetting, checks, hot_lists, reembed],
         schedules=SCHEDULES,
         sensors=[session_sensor(settings), answer_sensor(settings)],
         resources={"stores": stores_resource(settings), "io_manager": run_memory()},

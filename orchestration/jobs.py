@@ -1,27 +1,42 @@
 """Jobs: which assets are made together."""
 
-from dagster import AssetSelection, define_asset_job, in_process_executor
+from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    AssetSelection,
+    define_asset_job,
+    in_process_executor,
+)
 
+from assets.checks import NEW_MEMORIES, SAMPLED
 from assets.stores import GROUP, KEEPING, USE
 
 #: One process for the whole run: a step's start would cost more than its work.
 learn = define_asset_job(
     "learn",
-    selection=AssetSelection.groups(GROUP),
+    selection=AssetSelection.groups(GROUP).without_checks()
+    | AssetSelection.checks(AssetCheckKey(AssetKey("memories"), NEW_MEMORIES)),
     executor_def=in_process_executor,
     description="Turns completed sessions into memories and archives them.",
 )
 
 observe = define_asset_job(
     "observe",
-    selection=AssetSelection.groups(USE),
+    selection=AssetSelection.groups(USE).without_checks(),
     executor_def=in_process_executor,
     description="Finds out which memories the latest answers rest on.",
 )
 
 forgetting = define_asset_job(
     "forgetting",
-    selection=AssetSelection.groups(KEEPING),
+    selection=AssetSelection.groups(KEEPING).without_checks(),
     executor_def=in_process_executor,
     description="Forgets memories that have ended, are older than they are kept, or too many.",
+)
+
+checks = define_asset_job(
+    "checks",
+    selection=AssetSelection.checks(*SAMPLED),
+    executor_def=in_process_executor,
+    description="Looks, in samples, whether what there is is what it should be.",
 )

@@ -79,6 +79,7 @@ async def _open(
         sessions=SessionStore(database),
         hot=HotCache(cache, database, settings.embedding_model),
         embedder=embedder,
+        objects=objects,
         archive=archive,
         turns=TurnReader(database, archive),
         wait=loop.wait,

@@ -5,7 +5,7 @@ from functools import partial
 from dagster import DefaultScheduleStatus, ScheduleDefinition
 
 from orchestration.housekeeping import housekeeping
-from orchestration.jobs import forgetting
+from orchestration.jobs import checks, forgetting
 from orchestration.usefulness import hot_lists
 
 _running = partial(ScheduleDefinition, default_status=DefaultScheduleStatus.RUNNING)
@@ -14,4 +14,5 @@ SCHEDULES = (
     _running(name="hourly", job=housekeeping, cron_schedule="17 * * * *"),
     _running(name="forgetting_hourly", job=forgetting, cron_schedule="29 * * * *"),
     _running(name="hot_lists_hourly", job=hot_lists, cron_schedule="41 * * * *"),
+    _running(name="checks_hourly", job=checks, cron_schedule="53 * * * *"),
 )

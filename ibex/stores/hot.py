@@ -111,6 +111,20 @@ class HotCache:
         memories = [Found(_unpack(member, value), 0.0, "hot") for _, member, value in best]
         return HotList(memories, tuple(missing))
 
+    async def held(
+        self, org_id: UUID, agent_id: UUID, user_id: UUID | None
+    ) -> list[Candidate] | None:
+        """What the user's own list holds, without a user the agent's, in no order; None: it is
+        missing. Raises CacheUnavailableError."""
+        name = (org_id, agent_id, user_id)
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.zrange(keys.hot_scores(*name), 0, -1)
+        pipeline.hgetall(keys.hot_memories(*name))
+        members, packed = await _answered(pipeline.execute())
+        if not members or packed.get(_MODEL) != self._model:
+            return None
+        return [_unpack(member, packed[member]) for member in members if member in packed]
+
     async def refresh(self, org_id: UUID, agent_id: UUID, user_id: UUID | None = None) -> int:
         """Rebuild the user's list, without a user the agent's own; how many memories it has.
 

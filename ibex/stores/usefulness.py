@@ -143,8 +143,16 @@ class UsefulnessStore:
                 ],
             )
             settled = {row["id"] for row in rows}
-            moves = _moves(one for one in observed if one.answer.injection_id in settled)
-            return await _move(connection, org_id, moves)
+            mine = [one for one in observed if one.answer.injection_id in settled]
+            owners = await _move(connection, org_id, _moves(mine))
+            given = {(each, one.answer.session_id) for one in mine for each in one.answer.relevance}
+            await connection.execute(
+                _SQL["note_given"],
+                org_id,
+                [memory_id for memory_id, _ in given],
+                [session_id for _, session_id in given],
+            )
+        return owners
 
     async def vote_on_request(
         self,

@@ -43,6 +43,33 @@ def test_every_asset_says_what_it_is(defs: Definitions) -> None:
         assert node.kinds, key
 
 
+def test_checks(defs: Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    listed = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
+    sampled = {
+        ("memories", "junk_rate"),
+        ("memories", "duplicate_rate"),
+        ("memories", "orphaned_provenance"),
+        ("memories", "embeddings"),
+        ("memories", "redaction"),
+        ("hot_memories", "hot_lists"),
+        ("session_archive", "archives"),
+        ("session_archive", "archive_freshness"),
+        ("completed_sessions", "dead_letters"),
+        ("completed_sessions", "extraction_freshness"),
+        ("memory_usefulness", "use_freshness"),
+    }
+    assert listed == {*sampled, ("memories", "new_memories")}
+
+    def of(job: str) -> set[tuple[str, str]]:
+        keys = defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
+        return {(key.asset_key.to_user_string(), key.name) for key in keys}
+
+    assert of("checks") == sampled
+    assert of("learn") == {("memories", "new_memories")}
+    assert of("observe") == of("forgetting") == set()
+
+
 def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
     repository = defs.get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} == {
@@ -50,11 +77,12 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         "observe",
         "housekeeping",
         "forgetting",
+        "checks",
         "reembed",
         "hot_lists",
         "__ASSET_JOB",
     }
-    for name in ("learn", "observe", "forgetting"):
+    for name in ("learn", "observe", "forgetting", "checks"):
         assert repository.get_job(name).executor_def.name == "in_process"
     assert {
         (one.name, one.job_name, one.minimum_interval_seconds, one.default_status)
@@ -70,4 +98,5 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         ("hourly", "housekeeping", "17 * * * *", DefaultScheduleStatus.RUNNING),
         ("forgetting_hourly", "forgetting", "29 * * * *", DefaultScheduleStatus.RUNNING),
         ("hot_lists_hourly", "hot_lists", "41 * * * *", DefaultScheduleStatus.RUNNING),
+        ("checks_hourly", "checks", "53 * * * *", DefaultScheduleStatus.RUNNING),
     }

@@ -5,6 +5,7 @@ the named queries in `ibex/stores/sql`.
 """
 
 from ibex.stores.models.base import SCHEMA, TENANT_TABLES, Base, metadata
+from ibex.stores.models.checking import CheckResult, SessionMemory
 from ibex.stores.models.conversation import (
     ArchiveFile,
     ContextInjection,
@@ -49,6 +50,7 @@ __all__ = [
     "AuditLog",
     "Base",
     "BehavioralFingerprint",
+    "CheckResult",
     "ContextInjection",
     "Directive",
     "DirectiveVersion",
@@ -67,6 +69,7 @@ __all__ = [
     "MemoryVersion",
     "Organization",
     "Session",
+    "SessionMemory",
     "SessionTurn",
     "Tombstone",
     "User",

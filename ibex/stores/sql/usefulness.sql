@@ -49,6 +49,20 @@ JOIN told ON told.id = mine.id
 WHERE i.org_id = $1 AND i.id = mine.id
 RETURNING i.id;
 
+-- name: note_given
+-- Memories ($2), each with a session ($3) that was given it. Those that are gone are left out.
+WITH there AS (
+  SELECT id FROM ibex_core.memories
+  WHERE org_id = $1 AND id = ANY ($2::uuid[])
+  ORDER BY id
+  FOR KEY SHARE
+)
+INSERT INTO ibex_core.session_memories (org_id, memory_id, session_id)
+SELECT $1, given.memory_id, given.session_id
+FROM unnest($2::uuid[], $3::uuid[]) AS given (memory_id, session_id)
+JOIN there ON there.id = given.memory_id
+ON CONFLICT DO NOTHING;
+
 -- name: lock_memories
 -- In the order of their ids, so that two writers never wait for each other.
 SELECT id, agent_id, user_id, observed_usefulness
