@@ -11,18 +11,16 @@ from assets.hot_memories import hot_memories
 from assets.memories import LearnedSession
 from assets.stores import GROUP, OWNERS, Stores
 from ibex.errors import ExtractionError
-from ibex.extraction.completion import Meter
-from ibex.extraction.judging import PROMPT_VERSION, ask
-from ibex.extraction.spending import spent, totals
+from ibex.extraction.judging import ask
 from ibex.stores.memories_write import Owner
 from ibex.stores.undecided import UndecidedStore
-from ibex.stores.usage import Purpose, Usage
 
 
 @dataclass
 class _Judged:
     verdicts: Counter[str] = field(default_factory=Counter)
-    spent: Usage | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @asset(group_name=GROUP, owners=OWNERS, kinds={"openai", "postgres"}, deps=[hot_memories])
@@ -45,7 +43,8 @@ def memory_conflicts(
             "pairs": sum(sum(one.verdicts.values()) for one in judged),
             "verdicts": dict(sum((one.verdicts for one in judged), Counter())),
             "failed": sorted({error_code(error) for error in failed}),
-            **totals(one.spent for one in judged if one.spent),
+            "prompt_tokens": sum(one.prompt_tokens for one in judged),
+            "completion_tokens": sum(one.completion_tokens for one in judged),
             "seconds": round(time.monotonic() - started, 3),
         }
     )
@@ -77,33 +76,26 @@ async def _judge(stores: Stores, owner: Owner, run_id: str) -> _Judged:
     # Half a second to import, which a run without such work does not need.
     from ibex.extraction.llm import ModelClient  # noqa: PLC0415
 
-    llm, meter, succeeded = ModelClient.of(stores.settings, stores.model_slots), Meter(), False
+    settings = stores.settings
+    llm = ModelClient(
+        settings.provider_url,
+        settings.provider_key,
+        settings.extraction_model,
+        settings.extraction_timeout,
+    )
     try:
         for pair in pairs:
             try:
-                verdict = await ask(pair.older.statement, pair.newer.statement, llm, meter)
+                answer = await ask(pair.older.statement, pair.newer.statement, llm)
             except ExtractionError:
                 judged.verdicts["malformed"] += 1
                 continue
-            if await store.settle(owner, pair, verdict, run_id):
-                judged.verdicts[verdict.resolution.value] += 1
-        succeeded = True
+            judged.prompt_tokens += answer.prompt_tokens
+            judged.completion_tokens += answer.completion_tokens
+            if await store.settle(owner, pair, answer.verdict, run_id):
+                judged.verdicts[answer.verdict.resolution.value] += 1
     finally:
         await llm.close()
-        judged.spent = spent(
-            meter,
-            stores.settings,
-            Purpose.CONFLICTS,
-            PROMPT_VERSION,
-            model=llm.model,
-            run_id=run_id,
-            org_id=owner.org_id,
-            agent_id=owner.agent_id,
-            session_id=None,
-            succeeded=succeeded,
-        )
-        if judged.spent is not None:
-            await stores.usage.add(judged.spent)
         if judged.verdicts:
             await stores.hot.refresh(owner.org_id, owner.agent_id, owner.user_id)
     return judged

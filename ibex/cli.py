@@ -18,9 +18,11 @@ from ibex.cli_admin import directive_app, org_app, token_app
 from ibex.cli_agents import agent_app
 from ibex.cli_embeddings import embeddings_app
 from ibex.cli_explain import explain
+from ibex.cli_export import export_app
 from ibex.cli_limits import agent_limits, org_limits, token_limits
 from ibex.cli_memory import memory_app
 from ibex.cli_retention import agent_retention, org_retention
+from ibex.cli_sql import sql
 from ibex.errors import IbexError
 from ibex.importing import Importer, ImportSummary, read_lines
 from ibex.settings import Settings, load_settings
@@ -44,7 +46,9 @@ app.add_typer(token_app, name="token")
 app.add_typer(directive_app, name="directive")
 app.add_typer(embeddings_app, name="embeddings")
 app.add_typer(memory_app, name="memory")
+app.add_typer(export_app, name="export")
 app.command()(explain)
+app.command()(sql)
 org_app.command("limits")(org_limits)
 agent_app.command("limits")(agent_limits)
 token_app.command("limits")(token_limits)

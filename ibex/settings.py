@@ -228,6 +228,15 @@ class Settings(BaseSettings):
     sessions_bucket: str = Field("ibex-sessions", description="Bucket of the session archives.")
     lake_bucket: str = Field("ibex-lake", description="Bucket of the Parquet lake.")
 
+    # --- SQL over the lake ---
+    sql_memory_mb: int = Field(
+        1024, ge=64, description="Memory of one 'ibex sql'; what is more goes to disk, MB."
+    )
+    sql_timeout: Seconds = Field(300.0, description="A query is stopped after this, s.")
+    sql_http_timeout: int = Field(
+        30, ge=1, description="Silence of the object store after which a query fails, s."
+    )
+
     # --- forgetting; what an organization or an agent has of its own counts instead ---
     retention_procedural_days: Days = Field(
         0, description="How long procedural memories are kept after they were last said, d; 0: any."

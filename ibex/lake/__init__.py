@@ -4,3 +4,7 @@ The files of `schemas.TABLES` lie in the bucket IBEX_LAKE_BUCKET. Which of them 
 manifest (`ibex_core.archive_files`, kind 'lake') and nothing else: a reader asks it, never the
 bucket.
 """
+
+from ibex.lake.sql import connect
+
+__all__ = ["connect"]

@@ -174,6 +174,14 @@ class IdentityStore:
             raise NotFoundError("The user was removed at this moment.")
         return user_id
 
+    async def known_user(self, org_id: UUID, external_id: str) -> UUID:
+        """The id of the application's user. Raises NotFoundError."""
+        async with self._database.tenant(org_id) as connection:
+            user_id: UUID | None = await connection.fetchval(_SQL["user"], org_id, external_id)
+        if user_id is None:
+            raise NotFoundError("There is no such user in this organization.")
+        return user_id
+
     async def create_token(
         self,
         org_id: UUID,

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -88,6 +88,19 @@ class ObjectStore:
             lambda client: client.presigned_get_object(bucket, key, expires=PRESIGNED_FOR)
         )
 
+    async def presign_all(
+        self, bucket: str, keys: Sequence[str], valid_for: timedelta
+    ) -> list[str]:
+        """A URL for each; its path has the key as it is, `=` included."""
+
+        def presign(client: "Minio") -> list[str]:
+            urls = [client.presigned_get_object(bucket, key, expires=valid_for) for key in keys]
+            return [
+                "?".join((path.replace("%3D", "="), query)) for path, query in map(_parts, urls)
+            ]
+
+        return await self._call(presign)
+
     async def delete(self, bucket: str, key: str) -> None:
         """What is not there is deleted already."""
         await self._call(lambda client: client.remove_object(bucket, key))
@@ -148,6 +161,11 @@ class ObjectStore:
                 http_client=self._pool,
             )
         return self._made
+
+
+def _parts(url: str) -> tuple[str, str]:
+    path, _, query = url.partition("?")
+    return path, query
 
 
 def _make_bucket(client: "Minio", bucket: str) -> None:

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotpath.proxy.providers.retrying import LONGEST_PAUSE, pause_before
-from ibex.retry_after import asked_pause
+from hotpath.proxy.providers.retrying import LONGEST_PAUSE, asked_pause, pause_before
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
