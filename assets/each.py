@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from assets.stores import Stores
-from ibex.errors import IbexError, LeaseLostError
+from ibex.errors import DependencyError, IbexError, LeaseLostError
 from ibex.stores.jobs import ClaimedSession
 
 Item = TypeVar("Item")
@@ -63,19 +63,11 @@ def log_unplanned(what: str, error: Exception) -> None:
 
 
 async def give_back(stores: Stores, job: ClaimedSession, error: Exception) -> None:
-    """Count the failed try of a session, whose lease ends; it waits, or is a dead letter."""
+    """End the lease of a session that failed. While a part that it needs is away it waits, and the
+    try does not count; else it does, and the session waits or is a dead letter."""
     log_unplanned(f"session {job.session_id}", error)
-    if isinstance(error, LeaseLostError):
-        _log.warning("session %s: another run has the lease by now", job.session_id)
-        return
-    settings = stores.settings
     try:
-        state = await stores.jobs.fail(
-            job,
-            error_code(error),
-            settings.extraction_max_attempts,
-            settings.extraction_backoff,
-        )
+        state = await _given_back(stores, job, error)
     except LeaseLostError:
         _log.warning("session %s: another run has the lease by now", job.session_id)
     else:
@@ -86,3 +78,24 @@ async def give_back(stores: Stores, job: ClaimedSession, error: Exception) -> No
             error_code(error),
             state,
         )
+
+
+async def _given_back(stores: Stores, job: ClaimedSession, error: Exception) -> str:
+    """Its new state. Raises LeaseLostError."""
+    if isinstance(error, LeaseLostError):
+        raise error
+    settings = stores.settings
+    if isinstance(error, DependencyError) and await stores.jobs.defer(
+        job,
+        error_code(error),
+        patience=settings.extraction_patience,
+        backoff=settings.extraction_backoff,
+        at_least=getattr(error, "retry_after", 0.0),
+    ):
+        return "waiting, not counted"
+    return await stores.jobs.fail(
+        job,
+        error_code(error),
+        settings.extraction_max_attempts,
+        settings.extraction_backoff,
+    )

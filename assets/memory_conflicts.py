@@ -11,16 +11,18 @@ from assets.hot_memories import hot_memories
 from assets.memories import LearnedSession
 from assets.stores import GROUP, OWNERS, Stores
 from ibex.errors import ExtractionError
-from ibex.extraction.judging import ask
+from ibex.extraction.completion import Meter
+from ibex.extraction.judging import PROMPT_VERSION, ask
+from ibex.extraction.spending import spent, totals
 from ibex.stores.memories_write import Owner
 from ibex.stores.undecided import UndecidedStore
+from ibex.stores.usage import Purpose, Usage
 
 
 @dataclass
 class _Judged:
     verdicts: Counter[str] = field(default_factory=Counter)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    spent: Usage | None = None
 
 
 @asset(group_name=GROUP, owners=OWNERS, kinds={"openai", "postgres"}, deps=[hot_memories])
@@ -43,8 +45,7 @@ def memory_conflicts(
             "pairs": sum(sum(one.verdicts.values()) for one in judged),
             "verdicts": dict(sum((one.verdicts for one in judged), Counter())),
             "failed": sorted({error_code(error) for error in failed}),
-            "prompt_tokens": sum(one.prompt_tokens for one in judged),
-            "completion_tokens": sum(one.completion_tokens for one in judged),
+            **totals(one.spent for one in judged if one.spent),
             "seconds": round(time.monotonic() - started, 3),
         }
     )
@@ -76,26 +77,33 @@ async def _judge(stores: Stores, owner: Owner, run_id: str) -> _Judged:
     # Half a second to import, which a run without such work does not need.
     from ibex.extraction.llm import ModelClient  # noqa: PLC0415
 
-    settings = stores.settings
-    llm = ModelClient(
-        settings.provider_url,
-        settings.provider_key,
-        settings.extraction_model,
-        settings.extraction_timeout,
-    )
+    llm, meter, succeeded = ModelClient.of(stores.settings, stores.model_slots), Meter(), False
     try:
         for pair in pairs:
             try:
-                answer = await ask(pair.older.statement, pair.newer.statement, llm)
+                verdict = await ask(pair.older.statement, pair.newer.statement, llm, meter)
             except ExtractionError:
                 judged.verdicts["malformed"] += 1
                 continue
-            judged.prompt_tokens += answer.prompt_tokens
-            judged.completion_tokens += answer.completion_tokens
-            if await store.settle(owner, pair, answer.verdict, run_id):
-                judged.verdicts[answer.verdict.resolution.value] += 1
+            if await store.settle(owner, pair, verdict, run_id):
+                judged.verdicts[verdict.resolution.value] += 1
+        succeeded = True
     finally:
         await llm.close()
+        judged.spent = spent(
+            meter,
+            stores.settings,
+            Purpose.CONFLICTS,
+            PROMPT_VERSION,
+            model=llm.model,
+            run_id=run_id,
+            org_id=owner.org_id,
+            agent_id=owner.agent_id,
+            session_id=None,
+            succeeded=succeeded,
+        )
+        if judged.spent is not None:
+            await stores.usage.add(judged.spent)
         if judged.verdicts:
             await stores.hot.refresh(owner.org_id, owner.agent_id, owner.user_id)
     return judged

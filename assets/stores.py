@@ -9,10 +9,12 @@ from ibex.settings import Settings
 from ibex.stores.archive import SessionArchive
 from ibex.stores.hot import HotCache
 from ibex.stores.jobs import JobStore
+from ibex.stores.model_slots import ModelSlots
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
 from ibex.stores.turns import TurnReader
+from ibex.stores.usage import UsageStore
 
 GROUP = "learning"
 USE = "use"
@@ -37,4 +39,6 @@ class Stores:
     objects: ObjectStore
     archive: SessionArchive
     turns: TurnReader
+    model_slots: ModelSlots
+    usage: UsageStore
     wait: Wait  # runs a coroutine to its end; assets themselves are plain functions

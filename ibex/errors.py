@@ -27,10 +27,13 @@
     │   └── ProviderUnavailableError  502  the model's server refused or hung up
     │       ├── ProviderTimeoutError  504  the model's server fell silent
     │       ├── ProviderPausedError   503  it failed too often and is left alone for a while
+    │       ├── ProviderLimitError    503  it wants fewer calls, or our limits towards it are full
     │       ├── ProviderAddressError  502  its name leads into a private network
     │       └── UnknownProviderError  502  the agent's policy names one that is not configured
     ├── ExtractionError               a model's answer could not be turned into facts
+    │   ├── ModelTooSlowError         it took too long, of a server that answers others
     │   └── MalformedExtractionError  it was not the JSON that was asked for
+    │       └── WindowTooSmallError   the model's window has no room for so much
     ├── LakeQueryError                400  DuckDB's own words, which quote the query
     ├── LakeConflictError            another writer was faster; nothing was changed
     ├── ArchiveDamagedError           500  an archive is not what was written, or is gone
@@ -279,6 +282,19 @@ class ProviderPausedError(ProviderUnavailableError):
         self.retry_after = retry_after
 
 
+class ProviderLimitError(ProviderUnavailableError):
+    """The model's server takes no call for now: too many were made in the last minute."""
+
+    code = "provider_limit"
+    status = 503
+    hint = "Lower IBEX_EXTRACTION_REQUESTS_PER_MINUTE or …_TOKENS_PER_MINUTE to what it allows."
+
+    def __init__(self, message: str | None = None, *, retry_after: float) -> None:
+        """`retry_after` in seconds."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class ProviderAddressError(ProviderUnavailableError):
     """The provider's name leads to an address inside a private network."""
 
@@ -311,6 +327,20 @@ class ArchiveDamagedError(IbexError):
 
     code = "archive_damaged"
     hint = "Restore the object from a copy; 'ibex lake verify --deep' lists what is damaged."
+
+
+class WindowTooSmallError(MalformedExtractionError):
+    """The model's window has no room for what it must read and answer at once."""
+
+    code = "model_window_too_small"
+    hint = "Say how large it is in IBEX_CONTEXT_WINDOWS, or use a model with a larger one."
+
+
+class ModelTooSlowError(ExtractionError):
+    """The model did not answer in time, though its server answers others."""
+
+    code = "model_too_slow"
+    hint = "Raise IBEX_EXTRACTION_TIMEOUT, or use a faster model."
 
 
 class EmbeddedServerError(IbexError):

@@ -21,6 +21,7 @@ class Scope(StrEnum):
     TOKEN = "token"  # noqa: S105  an access token's share, no password
     AGENT = "agent"
     ORGANIZATION = "organization"
+    MODEL = "model"  # the server that the pipeline calls
 
 
 class Kind(StrEnum):

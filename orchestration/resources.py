@@ -24,10 +24,12 @@ from ibex.settings import Settings
 from ibex.stores.archive import SessionArchive
 from ibex.stores.hot import HotCache
 from ibex.stores.jobs import JobStore
+from ibex.stores.model_slots import open_model_slots
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
 from ibex.stores.turns import TurnReader
+from ibex.stores.usage import UsageStore
 from orchestration.background import BackgroundLoop
 
 _REDIS_LIMIT = 5.0  # seconds, of one command
@@ -82,6 +84,8 @@ async def _open(
         objects=objects,
         archive=archive,
         turns=TurnReader(database, archive),
+        model_slots=await stack.enter_async_context(open_model_slots(settings)),
+        usage=UsageStore(database),
         wait=loop.wait,
     )
 

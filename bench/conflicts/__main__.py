@@ -56,15 +56,10 @@ def by_rules(pairs: Sequence[Pair], near: Sequence[float]) -> list[Outcome]:
 async def with_model(
     pairs: Sequence[Pair], ruled: Sequence[Outcome], settings: Settings, out: Console
 ) -> list[Outcome]:
-    llm = ModelClient(
-        settings.provider_url,
-        settings.provider_key,
-        settings.extraction_model,
-        settings.extraction_timeout,
-    )
+    llm = ModelClient.of(settings)
     try:
         return [
-            replace(one, judged=(await ask(pair.older, pair.newer, llm)).verdict.resolution)
+            replace(one, judged=(await ask(pair.older, pair.newer, llm)).resolution)
             if one.judged is Resolution.UNDECIDED
             else one
             for pair, one in track(

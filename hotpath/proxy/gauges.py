@@ -7,8 +7,8 @@ import asyncio
 import logging
 from typing import Final
 
-from hotpath.proxy.providers.circuit import State
 from hotpath.proxy.providers.routing import Providers
+from ibex.circuit import State
 from ibex.metrics import gauge
 from ibex.spool import Spool
 

@@ -1,11 +1,15 @@
 """A session's turns into facts: window by window, checked against the turns, merged."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ibex.extraction.llm import ModelClient
+from ibex.errors import WindowTooSmallError
+from ibex.extraction.asking import Model, ask_for
+from ibex.extraction.completion import Meter
 from ibex.extraction.prompts import EXTRACTOR, Prompt
-from ibex.extraction.schema import MEMORIES, Statement, parse_answer
+from ibex.extraction.room import room_in
+from ibex.extraction.schema import MEMORIES, Parsed, Statement, parse_answer
 from ibex.extraction.sources import (
     Said,
     least_trusted,
@@ -14,7 +18,7 @@ from ibex.extraction.sources import (
     source_of,
     spoken_by,
 )
-from ibex.extraction.transcript import TurnMessage, TurnText, memorable, windows
+from ibex.extraction.transcript import Line, TurnMessage, TurnText, halves, memorable, windows
 from ibex.memory.model import Fact, Source
 
 __all__ = ["Extraction", "TurnMessage", "TurnText", "extract_facts"]
@@ -32,43 +36,83 @@ class Extraction:
 
 
 async def extract_facts(
-    turns: Sequence[TurnText], llm: ModelClient, prompt: Prompt, *, imported: bool
+    turns: Sequence[TurnText],
+    llm: Model,
+    prompt: Prompt,
+    *,
+    imported: bool,
+    meter: Meter | None = None,
 ) -> Extraction:
     """The facts that the model finds in `turns`; without anything to read it is not asked.
 
-    `imported`: the conversation was brought in by `ibex import`, and so is what it says.
+    `imported`: the conversation was brought in by `ibex import`, and so is what it says. `meter`
+    counts what was asked of the model, whatever comes of it.
 
     Raises ProviderUnavailableError, ExtractionError, MalformedExtractionError; then nothing of the
     session counts, so that another attempt starts from the beginning.
     """
+    meter = meter or Meter()
     readable = memorable(turns)
     by_number = {turn.number: turn for turn in readable}
     said = Said.of(message for turn in readable for message in turn.messages)
     facts: list[Fact] = []
-    dropped = prompt_tokens = completion_tokens = 0
-    model = llm.model
-    for window in windows(readable):
-        completion = await llm.complete(
-            prompt.system, "\n".join(line.text for line in window), MEMORIES
-        )
-        statements, invalid = parse_answer(completion.text)
+    dropped = 0
+    waiting = deque(
+        windows(readable, room_in(llm.window, llm.model, prompt.system, MEMORIES))
+        if readable
+        else ()
+    )
+    while waiting:
+        window = waiting.popleft()
+        try:
+            parsed = await _read(window, llm, prompt, meter)
+        except WindowTooSmallError:
+            parts = halves(window)
+            if parts is None:
+                raise
+            waiting.extendleft(reversed(parts))
+            continue
         shown = {number: by_number[number] for number in {line.turn for line in window}}
-        found = (to_fact(one, shown, said, imported=imported) for one in statements)
+        found = (to_fact(one, shown, said, imported=imported) for one in parsed.statements)
         grounded = [fact for fact in found if fact is not None]
         facts += grounded
-        dropped += invalid + len(statements) - len(grounded)
-        prompt_tokens += completion.prompt_tokens
-        completion_tokens += completion.completion_tokens
-        model = completion.model
+        dropped += len(parsed.problems) + len(parsed.statements) - len(grounded)
     return Extraction(
         facts=merge(facts),
         dropped=dropped,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        model=model,
+        prompt_tokens=meter.prompt_tokens,
+        completion_tokens=meter.completion_tokens,
+        model=meter.model or llm.model,
         prompt_version=prompt.version,
         extractor=EXTRACTOR,
     )
+
+
+async def _read(window: Sequence[Line], llm: Model, prompt: Prompt, meter: Meter) -> Parsed:
+    turns = {line.turn for line in window}
+    text = "\n".join(line.text for line in window)
+    parsed, _ = await ask_for(
+        parse_answer,
+        llm,
+        prompt.system,
+        text,
+        MEMORIES,
+        meter,
+        complaint=lambda parsed: _useless(parsed, turns),
+    )
+    return parsed
+
+
+def _useless(parsed: Parsed, turns: set[int]) -> str:
+    """Why not one of the statements can be used; empty when one can, or there is none."""
+    if any(turns.issuperset(one.turns) for one in parsed.statements):
+        return ""
+    if parsed.problems:
+        return f"None of its statements is of the form: {parsed.problems[0]}."
+    if parsed.statements:
+        numbers = ", ".join(map(str, sorted(turns)))
+        return f'"turns" names turns that were not shown; these were: {numbers}.'
+    return ""
 
 
 def to_fact(

@@ -5,17 +5,15 @@ its reasons before its verdict.
 """
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import orjson
 
 from ibex.errors import MalformedExtractionError
+from ibex.extraction.asking import Model, ask_for
+from ibex.extraction.completion import Meter
 from ibex.extraction.form import AnswerForm, read_object
 from ibex.memory.conflicts import Resolution, Statement, Verdict, keeps_figures
-
-if TYPE_CHECKING:  # half a second to import
-    from ibex.extraction.llm import ModelClient
 
 _ANSWERS: Final = tuple(one.value for one in Resolution if one is not Resolution.UNDECIDED)
 _SAME: Final = (Resolution.DUPLICATE, Resolution.MERGE)
@@ -69,17 +67,12 @@ PROMPT_VERSION: Final = hashlib.sha256(
 ).hexdigest()[:12]
 
 
-@dataclass(frozen=True)
-class Judgement:
-    #: Its rule is `model:NAME/PROMPT_VERSION`; its reason is the model's, which may quote the
-    #: statements: content like them.
-    verdict: Verdict
-    prompt_tokens: int
-    completion_tokens: int
-
-
-async def ask(older: Statement, newer: Statement, llm: "ModelClient") -> Judgement:
-    """What the model says becomes of the two.
+async def ask(
+    older: Statement, newer: Statement, llm: Model, meter: Meter | None = None
+) -> Verdict:
+    """What the model says becomes of the two; `meter` counts what it was asked. The rule is
+    `model:NAME/PROMPT_VERSION`; the reason is the model's, which may quote the statements: content
+    like them.
 
     It is not believed everything: a supersession needs that `newer` holds from a later moment, or
     it is a contradiction; and what would lose a number, a time or a denial is kept.
@@ -87,24 +80,24 @@ async def ask(older: Statement, newer: Statement, llm: "ModelClient") -> Judgeme
     Raises ProviderUnavailableError, ExtractionError, MalformedExtractionError.
     """
     lines = (_line("older", older), _line("newer", newer))
-    completion = await llm.complete(INSTRUCTIONS, "\n".join(lines), VERDICT)
-    resolution, reason = _read(read_object(completion.text))
+    (resolution, reason), completion = await ask_for(
+        _read, llm, INSTRUCTIONS, "\n".join(lines), VERDICT, meter or Meter()
+    )
     if resolution is Resolution.SUPERSEDE and newer.valid_from <= older.valid_from:
         resolution = Resolution.CONTRADICT
     kept, dropped = (newer, older) if resolution is Resolution.MERGE else (older, newer)
     if resolution in _SAME and not keeps_figures(kept, dropped):
         resolution = Resolution.KEEP
-    return Judgement(
-        verdict=Verdict(resolution, reason, f"model:{completion.model}/{PROMPT_VERSION}"),
-        prompt_tokens=completion.prompt_tokens,
-        completion_tokens=completion.completion_tokens,
-    )
+    return Verdict(resolution, reason, f"model:{completion.model}/{PROMPT_VERSION}")
 
 
-def _read(answer: dict[str, Any]) -> tuple[Resolution, str]:
+def _read(text: str) -> tuple[Resolution, str]:
+    answer = read_object(text)
     reasoning, resolution = answer.get("reasoning"), answer.get("resolution")
     if resolution not in _ANSWERS or not isinstance(reasoning, str):
-        raise MalformedExtractionError("The model's answer is no verdict.")
+        raise MalformedExtractionError(
+            'The answer lacks "reasoning", or its "resolution" is none of those.'
+        )
     return Resolution(resolution), reasoning.replace("\0", "").strip()[:_MAX_REASON]
 
 

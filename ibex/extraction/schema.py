@@ -4,6 +4,7 @@ Strict mode wants every property required and no others allowed; what may be mis
 Source: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -117,18 +118,29 @@ class Statement(BaseModel):
             return None
 
 
-def parse_answer(text: str) -> tuple[list[Statement], int]:
-    """The valid statements, and how many were not.
+@dataclass(frozen=True)
+class Parsed:
+    """An answer's valid statements, and what is wrong with each of the others."""
 
-    Raises MalformedExtractionError when the answer is not the object that was asked for.
-    """
+    statements: tuple[Statement, ...]
+    problems: tuple[str, ...]  # names of fields and what is expected of them, no values
+
+
+def parse_answer(text: str) -> Parsed:
+    """Raises MalformedExtractionError when the answer is not the object that was asked for."""
     items = read_object(text).get("statements")
     if not isinstance(items, list):
-        raise MalformedExtractionError("The model's answer has no list of statements.")
-    statements = []
+        raise MalformedExtractionError('The answer has no list named "statements".')
+    statements, problems = [], []
     for item in items:
         try:
             statements.append(Statement.model_validate(item))
-        except ValidationError:
-            continue  # counted below
-    return statements, len(items) - len(statements)
+        except ValidationError as error:
+            problems.append(_problem(error))
+    return Parsed(tuple(statements), tuple(problems))
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"])) or "statement"
+    return f"{place}: {first['msg']}"

@@ -9,7 +9,10 @@ It accepts every model name. Some make it misbehave, so that callers can be test
     sandbox-slow        is silent for x-sandbox-delay-ms (1000) before the first byte;
                         sandbox-slow-250 for 250 ms, where headers do not reach it
     sandbox-garbage     answers a request for JSON of a schema with text that is not JSON
+    sandbox-garbage-once  the same, until it is told that this cannot be used
     sandbox-no-schema   refuses response_format json_schema with 400, as older servers do
+    sandbox-no-format   answers 404 to any response_format
+    sandbox-window-900  refuses more than 900 tokens with 400, as small models do
     sandbox-cut         breaks the connection in the middle of the answer
 """
 
@@ -21,7 +24,7 @@ from typing import Any, Final
 import orjson
 
 from ibex.asgi import Receive, Scope, Send, Service, header, read_object, send_json
-from ibex.errors import IbexError, InvalidRequestError, PermissionDeniedError
+from ibex.errors import IbexError, InvalidRequestError, NotFoundError, PermissionDeniedError
 from ibex.extraction.form import AnswerForm
 from ibex.extraction.judging import VERDICT
 from ibex.extraction.schema import MEMORIES
@@ -37,6 +40,7 @@ REMEMBERED_REQUESTS: Final = 200
 _MAX_DELAY: Final = 600_000  # milliseconds
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 _FORMS: Final = ((MEMORIES, remember), (VERDICT, verdict))
+_ASKED_ONCE: Final = 2  # messages of a request for JSON
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
 
@@ -119,12 +123,15 @@ def reply_to(body: dict[str, Any]) -> Reply:
     messages = body["messages"]
     prompt = [text_of(message.get("content")) for message in messages]
     answer_in = next((one for form, one in _FORMS if _asks_for(form, body, prompt)), None)
+    babbles = body["model"] == "sandbox-garbage" or (
+        body["model"] == "sandbox-garbage-once" and len(messages) <= _ASKED_ONCE
+    )
     if answer_in is None:
         text = answer(messages)
-    elif body["model"] == "sandbox-garbage":
+    elif babbles:
         text = "I would rather talk about the weather {"
     else:
-        text = answer_in(prompt[-1])
+        text = answer_in(prompt[1])
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     text, finish_reason = cut(text, limit if isinstance(limit, int) else None)
     return Reply(f"chatcmpl-{new_id().hex}", text, sum(map(token_count, prompt)), finish_reason)
@@ -134,7 +141,7 @@ def _asks_for(form: AnswerForm, body: dict[str, Any], prompt: list[str]) -> bool
     wanted = body.get("response_format") or {}
     if wanted.get("type") == "json_schema":
         return bool(wanted.get("json_schema", {}).get("name") == form.name)
-    return wanted.get("type") == "json_object" and form.name in prompt[0]
+    return len(prompt) > 1 and form.instruction in prompt[0]
 
 
 async def _misbehave(model: str, body: dict[str, Any], scope: Scope) -> None:
@@ -146,6 +153,17 @@ async def _misbehave(model: str, body: dict[str, Any], scope: Scope) -> None:
         form = body.get("response_format") or {}
         if form.get("type") == "json_schema":
             raise InvalidRequestError("This model does not support response_format json_schema.")
+    if model == "sandbox-no-format" and "response_format" in body:
+        raise NotFoundError("There is no response_format here.", hint="")
+    if model.startswith("sandbox-window-"):
+        window = int(model.removeprefix("sandbox-window-"))
+        prompt = sum(token_count(text_of(one.get("content"))) for one in body["messages"])
+        if prompt > window:
+            raise InvalidRequestError(
+                f"This model's maximum context length is {window} tokens, of which the messages "
+                f"take {prompt}.",
+                hint="",
+            )
     if model.startswith("sandbox-slow"):
         wanted = header(scope, b"x-sandbox-delay-ms") or model.removeprefix("sandbox-slow-")
         delay = int(wanted) if wanted.isdecimal() else 1000

@@ -32,6 +32,22 @@ def rate_limit(org_id: UUID, scope: str, owner_id: UUID, kind: str) -> str:
     return f"ibex:{{{org_id}}}:limit:{scope}:{owner_id}:{kind}"
 
 
+def model_slots(server: str) -> str:
+    """Sorted set: who calls the server → when its lease ends, in milliseconds. The server is the
+    hash tag: no organization's, as all of them share the operator's model."""
+    return f"ibex:{{model-{server}}}:slots"
+
+
+def model_pause(server: str) -> str:
+    """There for as long as the server asked to be left alone."""
+    return f"ibex:{{model-{server}}}:paused"
+
+
+def model_limit(server: str, kind: str) -> str:
+    """Hash: second → what was used in it."""
+    return f"ibex:{{model-{server}}}:limit:{kind}"
+
+
 def embedding(model: str, digest: str) -> str:
     """384 float32, little-endian, and one byte: 1 when the text was longer than the model reads.
 

@@ -8,7 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pyreqwest.client import ClientBuilder
 
-from ibex.errors import MalformedExtractionError, ProviderUnavailableError
+from ibex.errors import (
+    MalformedExtractionError,
+    ModelTooSlowError,
+    ProviderLimitError,
+    ProviderPausedError,
+    ProviderUnavailableError,
+)
+from ibex.extraction.completion import Meter
 from ibex.extraction.extract import TurnMessage, TurnText, extract_facts
 from ibex.extraction.judging import ask
 from ibex.extraction.llm import ModelClient
@@ -87,14 +94,34 @@ async def test_what_nobody_said_never_reaches_the_model(base_settings: Settings)
     assert sent["response_format"]["json_schema"]["strict"] is True
 
 
-async def test_a_server_without_json_schema_is_asked_for_plain_json(
+@pytest.mark.parametrize(("name", "refused"), [("sandbox-no-schema", 1), ("sandbox-no-format", 2)])
+async def test_a_server_that_knows_no_schema_or_no_form_at_all_is_told_it(
+    base_settings: Settings, name: str, refused: int
+) -> None:
+    first, again = Meter(), Meter()
+    async with model(base_settings, name) as llm:
+        one = await extract_facts(SESSION, llm, V1, imported=False, meter=first)
+        other = await extract_facts(SESSION, llm, V1, imported=False, meter=again)
+    assert len(one.facts) == 3
+    assert one.facts == other.facts
+    assert (first.calls, again.calls) == (1 + refused, 1)
+
+
+async def test_a_broken_answer_is_mended_by_asking_again(base_settings: Settings) -> None:
+    meter = Meter()
+    async with model(base_settings, "sandbox-garbage-once") as llm:
+        extraction = await extract_facts(SESSION, llm, V1, imported=False, meter=meter)
+    assert (len(extraction.facts), meter.calls) == (3, 2)
+
+
+async def test_a_model_with_less_room_than_was_thought_reads_in_parts(
     base_settings: Settings,
 ) -> None:
-    async with model(base_settings, "sandbox-no-schema") as llm:
-        first = await extract_facts(SESSION, llm, V1, imported=False)
-        again = await extract_facts(SESSION, llm, V1, imported=False)
-    assert len(first.facts) == 3
-    assert first.facts == again.facts
+    meter = Meter()
+    async with model(base_settings, "sandbox-window-620") as llm:
+        extraction = await extract_facts(SESSION, llm, V1, imported=False, meter=meter)
+    assert len(extraction.facts) == 3
+    assert meter.calls > 3
 
 
 @pytest.mark.parametrize("name", ["gpt-4o-mini", "sandbox-no-schema"])
@@ -102,12 +129,14 @@ async def test_two_statements_are_judged(base_settings: Settings, name: str) -> 
     older = Statement("User is a nurse.", Category.DECLARATIVE, "User", "job", 0.9, SAID_AT)
     newer = replace(older, content="A nurse: User!", valid_from=SAID_AT + timedelta(days=1))
     other = replace(newer, content="User is a doctor.")
+    meter = Meter()
     async with model(base_settings, name) as llm:
-        same, different = [await ask(older, one, llm) for one in (newer, other)]
-    assert same.verdict.resolution is Resolution.DUPLICATE
-    assert different.verdict.resolution is Resolution.KEEP
-    assert same.verdict.rule.startswith("model:ibex-sandbox/")
-    assert same.prompt_tokens > same.completion_tokens > 0
+        same, different = [await ask(older, one, llm, meter) for one in (newer, other)]
+    assert same.resolution is Resolution.DUPLICATE
+    assert different.resolution is Resolution.KEEP
+    assert same.rule.startswith("model:ibex-sandbox/")
+    assert meter.prompt_tokens > meter.completion_tokens > 0
+    assert meter.seconds > 0
 
 
 async def test_garbage_is_malformed(base_settings: Settings) -> None:
@@ -120,7 +149,6 @@ async def test_garbage_is_malformed(base_settings: Settings) -> None:
     ("name", "limit"),
     [
         ("sandbox-error-500", 10),
-        ("sandbox-429", 10),
         ("sandbox-cut", 10),
         ("sandbox-slow-400", 0.1),
     ],
@@ -155,3 +183,36 @@ async def test_this_machine_is_not_reached_through_a_proxy(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with model(base_settings) as llm:
         assert len((await extract_facts(SESSION, llm, V1, imported=False)).facts) == 3
+
+
+async def test_a_server_that_wants_fewer_calls_is_asked_again_when_it_said(
+    base_settings: Settings,
+) -> None:
+    meter = Meter()
+    async with model(base_settings, "sandbox-429") as llm:
+        with pytest.raises(ProviderLimitError) as failed:
+            await extract_facts(SESSION, llm, V1, imported=False, meter=meter)
+    assert (meter.calls, failed.value.retry_after) == (3, 1.0)
+
+
+async def test_who_answers_others_and_not_this_is_too_slow_for_it(
+    base_settings: Settings,
+) -> None:
+    async with model(base_settings, limit=2.0) as llm:
+        await extract_facts(SESSION, llm, V1, imported=False)
+        llm.model = "sandbox-slow-60000"
+        with pytest.raises(ModelTooSlowError):
+            await extract_facts(SESSION, llm, V1, imported=False)
+
+
+async def test_a_server_that_is_away_is_left_alone_after_a_few_calls(
+    base_settings: Settings,
+) -> None:
+    away = base_settings.model_copy(update={"provider_base_url": "http://127.0.0.1:9/v1"})
+    meter = Meter()
+    async with model(away) as llm:
+        for _ in range(8):
+            with pytest.raises(ProviderUnavailableError) as failed:
+                await extract_facts(SESSION, llm, V1, imported=False, meter=meter)
+    assert isinstance(failed.value, ProviderPausedError)
+    assert meter.calls == 5

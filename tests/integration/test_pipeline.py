@@ -1,6 +1,7 @@
 """The assets in process, on the real stores, the real embedder and the sandbox model."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
@@ -162,10 +163,11 @@ async def test_a_model_that_is_down_makes_its_sessions_wait_and_the_archive_goes
     assert made["session_archive"]["sessions"] == 1
     async with database.tenant(org_id) as connection:
         job = await connection.fetchrow(
-            "SELECT status, attempts, last_error, available_at FROM ibex_core.extraction_jobs"
+            "SELECT status, attempts, deferrals, last_error, available_at "
+            "FROM ibex_core.extraction_jobs"
         )
     assert job is not None
-    assert (job["status"], job["attempts"]) == ("waiting", 1)
+    assert (job["status"], job["attempts"], job["deferrals"]) == ("waiting", 0, 1)
     assert job["last_error"] == "provider_unavailable"
     assert job["available_at"] > datetime.now(UTC) + timedelta(seconds=1)
     assert (await SessionStore(database).session(org_id, session_id)).last_extracted_turn == 0
@@ -179,7 +181,45 @@ async def test_without_the_embedder_nothing_is_written_and_the_session_waits(
     made = metadata(await learn(down))
     assert (made["session_episodes"]["failed"], made["session_facts"]["sessions"]) == (1, 0)
     assert await contents(database, org_id) == []
-    assert (await JobStore(database).counts())["waiting"] == 1
+    async with database.tenant(org_id) as connection:
+        job = await connection.fetchrow("SELECT * FROM ibex_core.extraction_jobs")
+    assert job is not None
+    assert (job["status"], job["attempts"], job["last_error"]) == (
+        "waiting",
+        0,
+        "embedder_unavailable",
+    )
+
+
+async def test_what_a_session_is_to_blame_for_counts_and_what_it_cost_is_booked(
+    settings: Settings, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    """Also what a failed try cost, of which nothing else is left."""
+    session_id = await add_session(database, org_id, agent_id)
+    priced = settings.model_copy(
+        update={
+            "extraction_model": "sandbox-garbage",
+            "model_prices": {"ibex-sandbox": (Decimal(1), Decimal(2))},
+        }
+    )
+    made = metadata(await learn(priced))
+    async with database.tenant(org_id) as connection:
+        job = await connection.fetchrow("SELECT * FROM ibex_core.extraction_jobs")
+        (spent,) = await connection.fetch("SELECT * FROM ibex_core.extraction_usage")
+    assert job is not None
+    assert (job["status"], job["attempts"], job["last_error"]) == (
+        "waiting",
+        1,
+        "malformed_extraction",
+    )
+    assert (spent["session_id"], spent["agent_id"]) == (session_id, agent_id)
+    assert (spent["purpose"], spent["model"]) == ("facts", "ibex-sandbox")
+    assert (spent["calls"], spent["succeeded"]) == (2, False)
+    tokens = spent["prompt_tokens"] + 2 * spent["completion_tokens"]
+    assert spent["cost_usd"] == Decimal(tokens) / 1_000_000 > 0
+    facts = made["session_facts"]
+    assert (facts["calls"], facts["models"]) == (2, ["ibex-sandbox"])
+    assert facts["cost_usd"] == pytest.approx(float(spent["cost_usd"]))
 
 
 async def test_without_s3_the_run_fails_visibly_and_the_memories_are_there(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotpath.proxy.providers.circuit import Circuit, State
+from ibex.circuit import Circuit, State
 
 
 class Clock:

@@ -9,42 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibex.errors import ConfigurationError, MalformedExtractionError, UnknownPromptError
+from ibex.errors import (
+    ConfigurationError,
+    MalformedExtractionError,
+    UnknownPromptError,
+    WindowTooSmallError,
+)
 from ibex.extraction import schema
 from ibex.extraction.extract import Extraction, extract_facts, merge
 from ibex.extraction.extract import to_fact as fact_of
-from ibex.extraction.form import AnswerForm
-from ibex.extraction.llm import Completion, ModelClient
 from ibex.extraction.prompts import BUILT_IN, prompt_named
 from ibex.extraction.reading import turn_text
-from ibex.extraction.schema import Statement, parse_answer
+from ibex.extraction.room import AMPLE, WINDOW_CHARACTERS, Room, quoted_tokens, room_in
+from ibex.extraction.schema import MEMORIES, Statement, parse_answer
 from ibex.extraction.sources import Said
-from ibex.extraction.transcript import (
-    WINDOW_CHARACTERS,
-    TurnMessage,
-    TurnText,
-    memorable,
-    windows,
-)
+from ibex.extraction.transcript import TurnMessage, TurnText, halves, memorable, windows
+from ibex.memory import tokens
 from ibex.memory.model import Category, Fact, Source
 from ibex.settings import Settings
 from ibex.stores.sessions import StoredTurn
+from tests.scripted import ScriptedModel
 
 V1 = BUILT_IN["v1"]
 SAID_AT = datetime(2026, 5, 7, 12, 0, tzinfo=UTC)
-
-
-class ScriptedModel(ModelClient):
-    """Gives the answers it was given, in their order, and keeps what it was asked."""
-
-    def __init__(self, *answers: str) -> None:
-        super().__init__("http://127.0.0.1:9/v1", "key", "scripted", 1)
-        self.answers = list(answers)
-        self.asked: list[str] = []
-
-    async def complete(self, instructions: str, text: str, form: AnswerForm) -> Completion:
-        self.asked.append(text)
-        return Completion(self.answers.pop(0), "scripted-2", 10, 5)
 
 
 def turn(number: int, *messages: TurnMessage) -> TurnText:
@@ -73,12 +60,11 @@ def answer(*statements: object) -> str:
     return json.dumps({"reasoning": "…", "statements": statements})
 
 
-async def extract(turns: Sequence[TurnText], *answers: str) -> tuple[Extraction, ScriptedModel]:
-    model = ScriptedModel(*answers)
-    try:
-        return await extract_facts(turns, model, V1, imported=False), model
-    finally:
-        await model.close()
+async def extract(
+    turns: Sequence[TurnText], *answers: str | Exception, window: int = 128_000
+) -> tuple[Extraction, ScriptedModel]:
+    model = ScriptedModel(*answers, window=window)
+    return await extract_facts(turns, model, V1, imported=False), model
 
 
 # --- schema ---
@@ -109,9 +95,18 @@ def test_an_answer_of_another_form_is_malformed(text: str) -> None:
         parse_answer(text)
 
 
-def test_an_answer_in_a_markdown_fence_is_read() -> None:
-    statements, dropped = parse_answer(f"```json\n{answer(statement())}\n```")
-    assert (len(statements), dropped) == (1, 0)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "```json\n{}\n```",
+        "<think>I see {{}} here.</think>\n{}",
+        "Here it is:\n```\n{}\n```\nAnything else?",
+        "Sure! {} I hope this helps.",
+    ],
+)
+def test_an_answer_is_found_in_what_a_model_says_around_it(said: str) -> None:
+    parsed = parse_answer(said.format(answer(statement())))
+    assert (len(parsed.statements), parsed.problems) == (1, ())
 
 
 @pytest.mark.parametrize(
@@ -132,9 +127,10 @@ def test_an_answer_in_a_markdown_fence_is_read() -> None:
     ],
 )
 def test_a_wrong_statement_is_dropped_alone_and_counted(wrong: object) -> None:
-    statements, dropped = parse_answer(answer(wrong, statement()))
-    assert [one.content for one in statements] == ["User's database host is db.example.com."]
-    assert dropped == 1
+    parsed = parse_answer(answer(wrong, statement()))
+    assert [one.content for one in parsed.statements] == ["User's database host is db.example.com."]
+    (problem,) = parsed.problems
+    assert "rumour" not in problem
 
 
 @pytest.mark.parametrize(
@@ -151,8 +147,8 @@ def test_a_wrong_statement_is_dropped_alone_and_counted(wrong: object) -> None:
     ],
 )
 def test_valid_from_is_a_moment_in_utc_or_none(text: object, moment: datetime | None) -> None:
-    (parsed,), dropped = parse_answer(answer(statement(valid_from=text)))
-    assert (parsed.valid_from, dropped) == (moment, 0)
+    (parsed,) = parse_answer(answer(statement(valid_from=text))).statements
+    assert parsed.valid_from == moment
 
 
 # --- prompt ---
@@ -241,6 +237,39 @@ def test_windows_keep_every_turn_in_order_and_within_bounds(sizes: list[list[int
         assert written == sum(row)
 
 
+@pytest.mark.parametrize("window", [2_048, 4_096, 16_384])
+@pytest.mark.parametrize("text", ["word ", "日本語の文章です。", '"\\\n'])
+def test_a_small_model_is_shown_what_its_window_leaves(window: int, text: str) -> None:
+    room = room_in(window, "my-llama", V1.system, MEMORIES)
+    assert room.tokens is not None
+    said = text * 3_000
+    found = windows([turn(1, user("Hi!"), user(said)), turn(2, user("Bye!"))], room)
+    for lines in found:
+        request = [V1.system, MEMORIES.instruction, "\n".join(line.text for line in lines)]
+        used = tokens.history_tokens(request, "my-llama")
+        assert used + min(window // 4, 4_096) + quoted_tokens(window) <= window
+    lines = [line for window in found for line in window]
+    written = "".join(json.loads(line.text)["text"] for line in lines)
+    assert "".join(written.split()) == "".join(f"Hi!{said}Bye!".split())
+
+
+def test_a_large_models_window_is_not_counted() -> None:
+    assert room_in(128_000, "gpt-4o", V1.system, MEMORIES) is AMPLE
+    assert room_in(1, "tiny", V1.system, MEMORIES) == Room(100, "tiny")
+
+
+def test_a_window_is_parted_between_lines_and_then_in_one() -> None:
+    (window,) = windows([turn(1, user("one " * 20), user("two"), user("three"))])
+    parts = halves(window)
+    assert parts is not None
+    assert [*parts[0], *parts[1]] == window
+    inside = halves(window[:1])
+    assert inside is not None
+    texts = [json.loads(line.text)["text"] for part in inside for line in part]
+    assert " ".join(texts) == "one " * 20
+    assert halves(window[1:2]) is None
+
+
 # --- facts ---
 
 
@@ -306,7 +335,7 @@ async def test_what_a_user_pasted_reaches_the_model_as_a_document() -> None:
         [turn_text(stored)],
         answer(statement(content="Always obey the sender.", category="procedural")),
     )
-    assert [json.loads(line)["role"] for line in model.asked[0].splitlines()] == [
+    assert [json.loads(line)["role"] for line in model.asked[0].text.splitlines()] == [
         "user",
         "document",
     ]
@@ -349,10 +378,60 @@ async def test_extraction_adds_up_over_windows() -> None:
     assert len(model.asked) == 3
 
 
+async def test_a_broken_answer_is_asked_for_again_with_what_was_wrong() -> None:
+    extraction, model = await extract([turn(1, user("A"))], '{"statements": [', answer(statement()))
+    assert len(extraction.facts) == 1
+    assert (extraction.prompt_tokens, extraction.completion_tokens) == (20, 10)
+    first, again = model.asked
+    assert (first.rejected, again.text) == (None, first.text)
+    assert again.rejected is not None
+    assert again.rejected.answer == '{"statements": ['
+    assert "line 1, column" in again.rejected.complaint
+
+
+@pytest.mark.parametrize(
+    ("useless", "complaint"),
+    [
+        (answer(statement(turns=[7])), "these were: 1."),
+        (answer(statement(category="rumour")), "category: Input should be"),
+        (answer("db.example.com"), "None of its statements"),
+    ],
+)
+async def test_an_answer_of_which_nothing_can_be_used_is_asked_for_again(
+    useless: str, complaint: str
+) -> None:
+    extraction, model = await extract([turn(1, user("A"))], useless, answer(statement()))
+    assert len(extraction.facts) == 1
+    rejected = model.asked[1].rejected
+    assert rejected is not None
+    assert complaint in rejected.complaint
+    assert "example.com" not in rejected.complaint
+    extraction, model = await extract([turn(1, user("A"))], useless, "garbage")
+    assert (extraction.facts, extraction.dropped, len(model.asked)) == ((), 1, 2)
+
+
 async def test_one_malformed_window_fails_the_whole_session() -> None:
     turns = [turn(1, user("x" * 23_000)), turn(2, user("y" * 5_000))]
-    with pytest.raises(MalformedExtractionError):
+    with pytest.raises(MalformedExtractionError) as failed:
         await extract(turns, answer(statement()), "garbage")
+    assert "garbage" not in str(failed.value)
+
+
+async def test_a_window_that_is_too_much_is_read_in_parts() -> None:
+    turns = [turn(number, user(f"Fact {number}.")) for number in (1, 2, 3)]
+    extraction, model = await extract(
+        turns,
+        WindowTooSmallError(),
+        answer(statement(turns=[1])),
+        WindowTooSmallError(),
+        answer(statement(content="Two.", turns=[2])),
+        answer(statement(content="Three.", turns=[3])),
+    )
+    assert [fact.turns for fact in extraction.facts] == [(1,), (2,), (3,)]
+    shown = [[json.loads(line)["turn"] for line in one.text.splitlines()] for one in model.asked]
+    assert shown == [[1, 2, 3], [1], [2, 3], [2], [3]]
+    with pytest.raises(WindowTooSmallError):
+        await extract(turns, WindowTooSmallError())
 
 
 async def test_a_session_without_words_asks_no_model() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotpath.proxy.providers.retrying import LONGEST_PAUSE, asked_pause, pause_before
+from hotpath.proxy.providers.retrying import LONGEST_PAUSE, pause_before
+from ibex.retry_after import asked_pause
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

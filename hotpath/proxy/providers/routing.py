@@ -16,9 +16,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from hotpath.proxy.policy import Plan, Target
-from hotpath.proxy.providers.circuit import AWAY, Circuit, State
-from hotpath.proxy.providers.retrying import TRY_AGAIN, asked_pause, pause_before
+from hotpath.proxy.providers.retrying import TRY_AGAIN, pause_before
 from hotpath.proxy.upstream import Upstream, UpstreamResponse
+from ibex.circuit import AWAY, Circuit, State
 from ibex.errors import (
     ProviderAddressError,
     ProviderPausedError,
@@ -28,6 +28,7 @@ from ibex.errors import (
 )
 from ibex.metrics import counter
 from ibex.providers import Provider
+from ibex.retry_after import asked_pause
 from ibex.settings import Settings
 
 _TRIES: Final = counter(
