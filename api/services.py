@@ -28,6 +28,7 @@ from ibex.stores.jobs import JobStore
 from ibex.stores.limits import LimitStore
 from ibex.stores.management import ManagementStore
 from ibex.stores.objects import ObjectStore
+from ibex.stores.pipeline import PipelineReader
 from ibex.stores.postgres import Database
 from ibex.stores.review import MemoryReview
 from ibex.stores.sessions import SessionStore
@@ -48,6 +49,8 @@ class Services:
     retention: RetentionStore
     sessions: SessionStore
     turns: TurnReader
+    jobs: JobStore
+    pipeline: PipelineReader
     objects: ObjectStore
     hot: HotCache
     usefulness: UsefulnessStore
@@ -95,6 +98,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         embedder = EmbedderClient(settings.embedder_endpoint, timeout=_LIMIT)
         opened.push_async_callback(embedder.close)
         turns = TurnReader.of(database, objects, settings)
+        jobs = JobStore(database)
         usefulness = UsefulnessStore(database, settings.embedding_model)
         authenticator = Authenticator(AuthClient(channel), settings.auth_cache_ttl)
         invalidations = Invalidations(cache)
@@ -113,13 +117,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             retention=RetentionStore(database),
             sessions=SessionStore(database),
             turns=turns,
+            jobs=jobs,
+            pipeline=PipelineReader(database),
             objects=objects,
             hot=HotCache(cache, database, settings.embedding_model),
             usefulness=usefulness,
             observer=Observer(usefulness, turns, embedder),
             invalidations=invalidations,
             authenticator=authenticator,
-            figures=Figures(JobStore(database), settings.metrics_token),
+            figures=Figures(jobs, settings.metrics_token),
             channel=channel,
         )
 

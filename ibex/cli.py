@@ -1,6 +1,6 @@
 """`ibex`: the stack, the demo, the import. What manages tenants is in
 ibex/cli_admin.py, cli_agents.py, cli_limits.py and cli_retention.py; embedding models in
-cli_embeddings.py, memories in cli_memory.py."""
+cli_embeddings.py, memories in cli_memory.py, the pipeline in cli_pipeline.py."""
 
 import asyncio
 import sys
@@ -21,6 +21,7 @@ from ibex.cli_explain import explain
 from ibex.cli_export import export_app
 from ibex.cli_limits import agent_limits, org_limits, token_limits
 from ibex.cli_memory import memory_app
+from ibex.cli_pipeline import pipeline_app
 from ibex.cli_retention import agent_retention, org_retention
 from ibex.cli_sql import sql
 from ibex.errors import IbexError
@@ -47,6 +48,7 @@ app.add_typer(directive_app, name="directive")
 app.add_typer(embeddings_app, name="embeddings")
 app.add_typer(memory_app, name="memory")
 app.add_typer(export_app, name="export")
+app.add_typer(pipeline_app, name="pipeline")
 app.command()(explain)
 app.command()(sql)
 org_app.command("limits")(org_limits)

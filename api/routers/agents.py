@@ -1,8 +1,9 @@
 """Agents and their directives."""
 
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from api.auth import AnyCaller, Reader, Writer
 from api.pages import Page, Paging
@@ -22,6 +23,25 @@ async def _visible_agent(services: CurrentServices, caller: AnyCaller, agent: Te
     return found
 
 
+async def filtered_agent(
+    services: CurrentServices, caller: AnyCaller, agent: Text | None
+) -> UUID | None:
+    """The agent that a listing is about; None: all that the caller may see are."""
+    if not agent:
+        return caller.agent_id
+    return (await _visible_agent(services, caller, agent)).id
+
+
+async def _agent_filter(
+    services: CurrentServices,
+    caller: AnyCaller,
+    agent: Annotated[Text | None, Query(description="Id or name.")] = None,
+) -> UUID | None:
+    return await filtered_agent(services, caller, agent)
+
+
+#: The agent of the query, by id or name. Comes after the caller's scope.
+AgentFilter = Annotated[UUID | None, Depends(_agent_filter)]
 #: The agent of the path, by id or name, that the caller may see. Comes after the caller's scope.
 VisibleAgent = Annotated[KnownAgent, Depends(_visible_agent)]
 

@@ -3,14 +3,13 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 
 from api.auth import Caller, Reader, Writer
 from api.pages import Page, Paging
-from api.schemas.base import Text
+from api.routers.agents import AgentFilter
 from api.schemas.memories import Decision, Expiry, Memory
 from api.services import CurrentServices
-from ibex.errors import AgentNotFoundError
 from ibex.memory.trust import Status
 from ibex.stores.management import MemoryFilter
 from ibex.stores.review import Actor
@@ -33,14 +32,9 @@ async def list_quarantine(
     services: CurrentServices,
     caller: Reader,
     paging: Paging,
-    agent: Annotated[Text | None, Query(description="Id or name.")] = None,
+    agent_id: AgentFilter,
 ) -> Page[Memory]:
     """Memories that wait for a review, newest first. They are never recalled meanwhile."""
-    agent_id = caller.agent_id
-    if agent:
-        agent_id = (await services.identity.agent(caller.org_id, agent)).id
-        if not caller.may_see(agent_id):
-            raise AgentNotFoundError
     rows = await services.management.memories(
         caller.org_id,
         agent_id,

@@ -4,15 +4,16 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 
 from api.auth import AnyCaller, Reader, Writer
 from api.injected import describe_injections
 from api.pages import Page, Paging
+from api.routers.agents import AgentFilter
 from api.schemas.base import Text
 from api.schemas.sessions import Archive, Session, SessionStatus, Turn
 from api.services import CurrentServices
-from ibex.errors import AgentNotFoundError, ConflictError
+from ibex.errors import ConflictError
 from ibex.stores.objects import PRESIGNED_FOR
 
 router = APIRouter(tags=["sessions"])
@@ -31,15 +32,10 @@ async def list_sessions(
     services: CurrentServices,
     caller: Reader,
     paging: Paging,
-    agent: Annotated[Text | None, Query(description="Id or name.")] = None,
+    agent_id: AgentFilter,
     status: SessionStatus | None = None,
 ) -> Page[Session]:
     """The one recorded last comes first."""
-    agent_id = caller.agent_id
-    if agent:
-        agent_id = (await services.identity.agent(caller.org_id, agent)).id
-        if not caller.may_see(agent_id):
-            raise AgentNotFoundError
     rows = await services.management.sessions(
         caller.org_id, agent_id=agent_id, status=status, after=paging.after, limit=paging.one_more
     )

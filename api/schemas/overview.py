@@ -1,20 +1,13 @@
-"""Counts: of the organization, and of the pipeline's jobs."""
+"""Counts of the organization."""
 
-from datetime import datetime
 from typing import Self
-from uuid import UUID
 
 from pydantic import Field
 
 from api.schemas.base import Output
-from ibex.stores.management import FailedJob, JobCounts, OverviewRecord
-
-
-class Jobs(Output):
-    waiting: int
-    leased: int
-    done: int
-    dead: int
+from api.schemas.pipeline import Jobs
+from ibex.stores.management import OverviewRecord
+from ibex.stores.pipeline import JobCounts
 
 
 class SessionCounts(Output):
@@ -59,23 +52,3 @@ class Overview(Output):
             ),
             jobs=Jobs.model_validate(jobs),
         )
-
-
-class Failure(Output):
-    session_id: UUID
-    status: str
-    attempts: int
-    last_error: str | None = Field(description="An error code.")
-    available_at: datetime = Field(description="When it is tried again, unless it is dead.")
-    updated_at: datetime
-
-    @classmethod
-    def of(cls, record: FailedJob) -> Self:
-        return cls.model_validate(record)
-
-
-class Pipeline(Output):
-    jobs: Jobs
-    oldest_waiting_at: datetime | None
-    unarchived_sessions: int
-    failures: list[Failure] = Field(description="The latest that are not over, at most 20.")

@@ -10,12 +10,12 @@ and counting go across organizations and see ids only; what touches a session ru
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from ibex.errors import LeaseLostError
+from ibex.errors import ConflictError, LeaseLostError, SessionNotFoundError
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 from ibex.stores.sessions import SessionKey
@@ -40,6 +40,16 @@ class ClaimedSession:
     attempt: int  # from 1
     imported: bool  # by `ibex import`: nobody was there
     deferrals: int = 0  # times in a row that it was deferred
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What of a claim says whether it still holds."""
+
+    org_id: UUID
+    session_id: UUID
+    owner: str
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -82,10 +92,12 @@ class JobStore:
     ) -> list[ClaimedSession]:
         """Up to `limit` sessions for `owner`, for `lease` seconds; committed on return.
 
-        A session whose `max_attempts` tries all ended with an expired lease becomes a dead letter.
+        A session whose last try ended with an expired lease becomes a dead letter.
         """
         async with self._database.system() as connection:
-            await connection.execute(_SQL["bury_expired"], max_attempts)
+            expired = await connection.fetch(_SQL["expired"], max_attempts)
+            claims = [_Claim(**row) for row in expired]
+            await _give_back(connection, claims, "lease_expired", max_attempts, 0.0)
             rows = await connection.fetch(_SQL["claim"], owner, limit, timedelta(seconds=lease))
         return [
             ClaimedSession(
@@ -137,21 +149,11 @@ class JobStore:
 
         `backoff` in seconds after the first try. Returns the new state. Raises LeaseLostError.
         """
-        delay = backoff_delay(backoff, job.attempt, secrets.randbelow(1000) / 1000)
         async with self._database.tenant(job.org_id) as connection:
-            state: str | None = await connection.fetchval(
-                _SQL["fail"],
-                job.org_id,
-                job.session_id,
-                job.owner,
-                job.attempt,
-                max_attempts,
-                timedelta(seconds=delay),
-                code,
-            )
-        if state is None:
+            states = await _give_back(connection, [job], code, max_attempts, backoff)
+        if not states:
             raise LeaseLostError
-        return state
+        return states[0]
 
     async def defer(
         self,
@@ -184,18 +186,42 @@ class JobStore:
         return _affected(done) == 1
 
     async def release(self, owner: str, code: str, max_attempts: int, backoff: float) -> int:
-        """Give back what a run that ends still holds; its number."""
+        """Give back what a run that ends still holds, each a failed try; their number."""
         async with self._database.system() as connection:
-            done = await connection.execute(
-                _SQL["release"], owner, code, max_attempts, timedelta(seconds=backoff)
-            )
+            held = [_Claim(**row) for row in await connection.fetch(_SQL["held"], owner)]
+            return len(await _give_back(connection, held, code, max_attempts, backoff))
+
+    async def requeue(
+        self,
+        org_id: UUID,
+        *,
+        agent_id: UUID | None = None,
+        session_id: UUID | None = None,
+        code: str | None = None,
+    ) -> int:
+        """Make dead letters wait again, with all their tries: every one of the organization, or
+        those of an agent, of a session, with an error's code. Their number."""
+        async with self._database.tenant(org_id) as connection:
+            done = await connection.execute(_SQL["requeue"], org_id, agent_id, session_id, code)
         return _affected(done)
 
-    async def requeue(self, org_id: UUID, session_id: UUID | None = None) -> int:
-        """Make the dead letter of a session, or all of the organization, waiting; their number."""
+    async def retry(self, org_id: UUID, session_id: UUID) -> None:
+        """The next run takes the session, with all its tries; again changes nothing.
+
+        Raises SessionNotFoundError, ConflictError when there is nothing to try.
+        """
         async with self._database.tenant(org_id) as connection:
-            done = await connection.execute(_SQL["requeue"], org_id, session_id)
-        return _affected(done)
+            row = await connection.fetchrow(_SQL["job_status"], org_id, session_id)
+            if row is None:
+                raise SessionNotFoundError
+            if row["status"] != "completed":
+                raise ConflictError(
+                    "The session is not complete.",
+                    hint="Complete it, and what is new in it is extracted.",
+                )
+            done = await connection.execute(_SQL["retry"], org_id, session_id)
+            if not _affected(done):
+                raise _nothing_to_retry(row["job"])
 
     async def counts(self, org_id: UUID | None = None) -> Mapping[str, int]:
         """Jobs by state, of one organization or of all. States without a job are 0."""
@@ -209,13 +235,51 @@ class JobStore:
             rows = await connection.fetch(_SQL["backlog"])
         counts = dict.fromkeys(_STATES, 0) | {row["status"]: row["jobs"] for row in rows}
         ages = {row["status"]: row["age"] for row in rows}
-        return Backlog(counts, max(float(ages.get("waiting", 0)), 0.0))
+        return Backlog(counts, max(float(ages.get("waiting") or 0), 0.0))
 
     async def sessions_to_archive(self, limit: int) -> list[SessionKey]:
         """Completed sessions with turns past their archive."""
         async with self._database.system() as connection:
             rows = await connection.fetch(_SQL["sessions_to_archive"], limit)
         return [SessionKey(row["org_id"], row["id"]) for row in rows]
+
+
+async def _give_back(
+    connection: Connection,
+    claims: Sequence[_Claim | ClaimedSession],
+    code: str,
+    max_attempts: int,
+    backoff: float,
+) -> list[str]:
+    """The new states of those claims that still held."""
+    if not claims:
+        return []
+    delays = [
+        timedelta(seconds=backoff_delay(backoff, claim.attempt, secrets.randbelow(1000) / 1000))
+        for claim in claims
+    ]
+    rows = await connection.fetch(
+        _SQL["give_back"],
+        [claim.org_id for claim in claims],
+        [claim.session_id for claim in claims],
+        [claim.owner for claim in claims],
+        [claim.attempt for claim in claims],
+        delays,
+        max_attempts,
+        code,
+    )
+    return [row["status"] for row in rows]
+
+
+def _nothing_to_retry(job: str | None) -> ConflictError:
+    if job == "leased":
+        return ConflictError(
+            "A run is extracting the session at this moment.",
+            hint="'ibex pipeline status --session' shows what becomes of it.",
+        )
+    return ConflictError(
+        "Every turn of the session is extracted.", hint="There is nothing to try again."
+    )
 
 
 def _affected(status: str) -> int:

@@ -22,7 +22,6 @@ from ibex.stores.postgres import Database
 from ibex.stores.queries import load
 
 _SQL = load("management")
-_FAILURES = 20
 
 
 @dataclass(frozen=True)
@@ -173,25 +172,6 @@ class OverviewRecord:
 
 
 @dataclass(frozen=True)
-class JobCounts:
-    waiting: int
-    leased: int
-    done: int
-    dead: int
-    oldest_waiting_at: datetime | None
-
-
-@dataclass(frozen=True)
-class FailedJob:
-    session_id: UUID
-    status: str
-    attempts: int
-    last_error: str | None  # an error code
-    available_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True)
 class TokenRecord:
     id: UUID
     name: str
@@ -321,16 +301,6 @@ class ManagementStore:
     async def overview(self, org_id: UUID, agent_id: UUID | None = None) -> OverviewRecord:
         """Of one agent, or of all."""
         return OverviewRecord(**(await self._fetch("overview", org_id, agent_id))[0])
-
-    async def jobs(self, org_id: UUID, agent_id: UUID | None = None) -> JobCounts:
-        return JobCounts(**(await self._fetch("jobs", org_id, agent_id))[0])
-
-    async def failed_jobs(self, org_id: UUID, agent_id: UUID | None = None) -> list[FailedJob]:
-        """The latest failures that are not over, at most 20."""
-        return [
-            FailedJob(**row)
-            for row in await self._fetch("failed_jobs", org_id, agent_id, _FAILURES)
-        ]
 
     async def tokens(
         self, org_id: UUID, *, after: UUID | None = None, limit: int

@@ -152,7 +152,7 @@ async def test_a_session_is_tried_again_later_and_at_last_is_a_dead_letter(
     assert (row["status"], row["last_error"]) == ("dead", "malformed_extraction")
     assert (await jobs.counts(org_id))["dead"] == 1
 
-    assert await jobs.requeue(org_id, session_id) == 1
+    assert await jobs.requeue(org_id, session_id=session_id) == 1
     assert await jobs.requeue(org_id) == 0
     assert (await claim()).attempt == 1
 
@@ -235,6 +235,6 @@ async def test_an_organization_requeues_its_own_dead_letters_only(
     await jobs.fail(job, "x", 1, 0.0)
     other = await identity.create_organization(f"other-{new_id()}")
     assert await jobs.requeue(other) == 0
-    assert await jobs.requeue(other, session_id) == 0
+    assert await jobs.requeue(other, session_id=session_id) == 0
     assert (await jobs.counts(other))["dead"] == 0
     assert (await jobs.counts())["dead"] == 1

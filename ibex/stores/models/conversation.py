@@ -181,6 +181,13 @@ class ExtractionJob(Base):
             "available_at",
             postgresql_where=text("status IN ('waiting', 'leased')"),
         ),
+        Index(
+            "ix_extraction_jobs_claimed",
+            "org_id",
+            "claimed_at",
+            postgresql_where=text("claimed_at IS NOT NULL"),
+        ),
+        Index("ix_extraction_jobs_dead", "org_id", "id", postgresql_where=text("status = 'dead'")),
     )
 
     org_id: Mapped[OrgId] = mapped_column(organization_key())
@@ -195,6 +202,11 @@ class ExtractionJob(Base):
     deferrals: Mapped[int] = mapped_column(server_default="0")
     deferred_since: Mapped[datetime | None]
     last_error: Mapped[str | None]  # an error code, never a message
+    queued_at: Mapped[Created]  # when there was something to extract, however often it was tried
+    # of the last claim; NULL: nobody has claimed what is to be extracted
+    claimed_at: Mapped[datetime | None]
+    claimed_turn: Mapped[int | None]  # the session's last turn then
+    run_id: Mapped[str | None]
     created_at: Mapped[Created]
     updated_at: Mapped[Created]
 

@@ -17,19 +17,12 @@ SELECT
     WHERE status = 'completed' AND archived_turn < turn_count
   ) AS unarchived;
 
--- name: bury_expired
--- Runs as ibex_system. A session whose last try ended without a word is not tried again.
-WITH expired AS (
-  SELECT org_id, id
-  FROM ibex_core.extraction_jobs
-  WHERE status = 'leased' AND available_at <= now() AND lease_until <= now() AND attempts >= $1
-  FOR UPDATE SKIP LOCKED
-)
-UPDATE ibex_core.extraction_jobs j
-SET status = 'dead', lease_until = NULL, lease_owner = NULL, last_error = 'lease_expired',
-  updated_at = now()
-FROM expired e
-WHERE j.org_id = e.org_id AND j.id = e.id;
+-- name: expired
+-- Runs as ibex_system. Claims that ended without a word on the last try ($1).
+SELECT org_id, session_id, lease_owner AS owner, attempts AS attempt
+FROM ibex_core.extraction_jobs
+WHERE status = 'leased' AND available_at <= now() AND lease_until <= now() AND attempts >= $1
+FOR UPDATE SKIP LOCKED;
 
 -- name: claim
 -- Runs as ibex_system. $1 owner, $2 how many, $3 lease. Skips what others claim at this moment.
@@ -45,7 +38,8 @@ WITH ready AS (
 )
 UPDATE ibex_core.extraction_jobs j
 SET status = 'leased', attempts = j.attempts + 1, lease_owner = $1, lease_until = now() + $3,
-  available_at = now() + $3, updated_at = now()
+  available_at = now() + $3, claimed_at = now(), claimed_turn = r.turn_count, run_id = $1,
+  updated_at = now()
 FROM ready r
 WHERE j.org_id = r.org_id AND j.id = r.id
 RETURNING
@@ -58,13 +52,28 @@ UPDATE ibex_core.extraction_jobs
 SET lease_until = now() + $2, available_at = now() + $2
 WHERE status = 'leased' AND lease_owner = $1;
 
--- name: release
--- Runs as ibex_system. $1 owner, $2 error code, $3 tries at most, $4 wait.
-UPDATE ibex_core.extraction_jobs
-SET status = CASE WHEN attempts >= $3 THEN 'dead' ELSE 'waiting' END,
-  available_at = now() + $4, lease_until = NULL, lease_owner = NULL, last_error = $2,
+-- name: held
+-- Runs as ibex_system.
+SELECT org_id, session_id, lease_owner AS owner, attempts AS attempt
+FROM ibex_core.extraction_jobs
+WHERE status = 'leased' AND lease_owner = $1
+FOR UPDATE;
+
+-- name: give_back
+-- Claims that came to nothing: $1 organizations, $2 sessions, $3 owners, $4 tries and $5 waits, in
+-- step; $6 tries at most, $7 error code. Turns that came since the claim have tries of their own, so
+-- a session with such turns is no dead letter yet. Runs as the tenant or as ibex_system.
+UPDATE ibex_core.extraction_jobs j
+SET status = CASE WHEN j.attempts < $6 OR s.turn_count > j.claimed_turn THEN 'waiting' ELSE 'dead' END,
+  attempts = CASE WHEN j.attempts >= $6 AND s.turn_count > j.claimed_turn THEN 0 ELSE j.attempts END,
+  available_at = now() + g.delay, lease_until = NULL, lease_owner = NULL, last_error = $7,
   updated_at = now()
-WHERE status = 'leased' AND lease_owner = $1;
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::integer[], $5::interval[])
+  AS g (org_id, session_id, owner, attempt, delay)
+JOIN ibex_core.sessions s ON s.org_id = g.org_id AND s.id = g.session_id
+WHERE j.org_id = g.org_id AND j.session_id = g.session_id AND j.status = 'leased'
+  AND j.lease_owner = g.owner AND j.attempts = g.attempt
+RETURNING j.session_id, j.status;
 
 -- name: holds_lease
 -- Runs as ibex_system.
@@ -87,22 +96,13 @@ UPDATE ibex_core.extraction_jobs
 SET status = CASE WHEN $5 THEN 'waiting' ELSE 'done' END,
   attempts = CASE WHEN $5 THEN 0 ELSE attempts END, deferrals = 0, deferred_since = NULL,
   available_at = now(), lease_until = NULL, lease_owner = NULL, last_error = NULL,
-  updated_at = now()
+  queued_at = CASE WHEN $5 THEN now() ELSE queued_at END, updated_at = now()
 WHERE org_id = $1 AND session_id = $2 AND status = 'leased' AND lease_owner = $3 AND attempts = $4;
 
 -- name: move_extracted
 UPDATE ibex_core.sessions
 SET last_extracted_turn = greatest(last_extracted_turn, $3)
 WHERE org_id = $1 AND id = $2;
-
--- name: fail
--- $3 owner, $4 its try, $5 tries at most, $6 wait, $7 error code.
-UPDATE ibex_core.extraction_jobs
-SET status = CASE WHEN attempts >= $5 THEN 'dead' ELSE 'waiting' END,
-  available_at = now() + $6, lease_until = NULL, lease_owner = NULL, last_error = $7,
-  updated_at = now()
-WHERE org_id = $1 AND session_id = $2 AND status = 'leased' AND lease_owner = $3 AND attempts = $4
-RETURNING status;
 
 -- name: defer
 -- $3 owner, $4 its try, $5 error code, $6 wait, $7 how long tries may go uncounted.
@@ -114,11 +114,27 @@ WHERE org_id = $1 AND session_id = $2 AND status = 'leased' AND lease_owner = $3
   AND coalesce(deferred_since, now()) >= now() - $7::interval;
 
 -- name: requeue
--- $2: one session, or NULL for every dead letter of the organization.
+-- $2 of this agent, $3 of this session, $4 with this error; NULL: any.
+UPDATE ibex_core.extraction_jobs j
+SET status = 'waiting', attempts = 0, deferrals = 0, deferred_since = NULL, available_at = now(),
+  queued_at = now(), updated_at = now()
+FROM ibex_core.sessions s
+WHERE j.org_id = $1 AND j.status = 'dead' AND s.org_id = j.org_id AND s.id = j.session_id
+  AND ($2::uuid IS NULL OR s.agent_id = $2) AND ($3::uuid IS NULL OR j.session_id = $3)
+  AND ($4::text IS NULL OR j.last_error = $4);
+
+-- name: retry
+-- A dead letter begins anew; what waits for another try does not wait any longer.
 UPDATE ibex_core.extraction_jobs
 SET status = 'waiting', attempts = 0, deferrals = 0, deferred_since = NULL, available_at = now(),
-  updated_at = now()
-WHERE org_id = $1 AND status = 'dead' AND ($2::uuid IS NULL OR session_id = $2);
+  updated_at = now(), queued_at = CASE WHEN status = 'dead' THEN now() ELSE queued_at END
+WHERE org_id = $1 AND session_id = $2 AND status IN ('dead', 'waiting');
+
+-- name: job_status
+SELECT s.status, j.status AS job
+FROM ibex_core.sessions s
+LEFT JOIN ibex_core.extraction_jobs j ON j.org_id = s.org_id AND j.session_id = s.id
+WHERE s.org_id = $1 AND s.id = $2;
 
 -- name: counts
 -- Runs as ibex_system. $1: one organization, or NULL for all.
@@ -128,10 +144,13 @@ WHERE $1::uuid IS NULL OR org_id = $1
 GROUP BY status;
 
 -- name: backlog
--- Runs as ibex_system. The age in seconds of the job that has been claimable longest.
-SELECT status, count(*) AS jobs, extract(epoch FROM now() - min(available_at)) AS age
-FROM ibex_core.extraction_jobs
-GROUP BY status;
+-- Runs as ibex_system. The age in seconds of what has been claimable longest; a session that goes on
+-- meanwhile is not claimable.
+SELECT j.status, count(*) AS jobs,
+  extract(epoch FROM now() - min(j.available_at) FILTER (WHERE s.status = 'completed')) AS age
+FROM ibex_core.extraction_jobs j
+JOIN ibex_core.sessions s ON s.org_id = j.org_id AND s.id = j.session_id
+GROUP BY j.status;
 
 -- name: sessions_to_archive
 -- Runs as ibex_system. The longest waiting first.

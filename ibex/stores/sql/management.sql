@@ -126,27 +126,6 @@ FROM (
   WHERE org_id = $1 AND ($2::uuid IS NULL OR agent_id = $2)
 ) m;
 
--- name: jobs
--- $2 only this agent.
-SELECT count(*) FILTER (WHERE j.status = 'waiting') AS waiting,
-  count(*) FILTER (WHERE j.status = 'leased') AS leased,
-  count(*) FILTER (WHERE j.status = 'done') AS done,
-  count(*) FILTER (WHERE j.status = 'dead') AS dead,
-  min(j.updated_at) FILTER (WHERE j.status = 'waiting') AS oldest_waiting_at
-FROM ibex_core.extraction_jobs j
-JOIN ibex_core.sessions s ON s.org_id = j.org_id AND s.id = j.session_id
-WHERE j.org_id = $1 AND ($2::uuid IS NULL OR s.agent_id = $2);
-
--- name: failed_jobs
--- The latest failures that are not over: dead letters, and jobs that wait for another try.
-SELECT j.session_id, j.status, j.attempts, j.last_error, j.available_at, j.updated_at
-FROM ibex_core.extraction_jobs j
-JOIN ibex_core.sessions s ON s.org_id = j.org_id AND s.id = j.session_id
-WHERE j.org_id = $1 AND ($2::uuid IS NULL OR s.agent_id = $2)
-  AND (j.status = 'dead' OR (j.status <> 'done' AND j.last_error IS NOT NULL))
-ORDER BY j.updated_at DESC
-LIMIT $3;
-
 -- name: tokens
 -- $2 the cursor.
 SELECT id, name, agent_id, scopes, expires_at, revoked_at, created_at

@@ -143,7 +143,8 @@ INSERT INTO ibex_core.extraction_jobs AS job (org_id, id, session_id)
 VALUES ($1, $3, $2)
 ON CONFLICT (org_id, session_id) DO UPDATE
 SET status = 'waiting', attempts = 0, deferrals = 0, deferred_since = NULL, available_at = now(),
-  last_error = NULL, updated_at = now()
+  last_error = NULL, queued_at = now(), claimed_at = NULL, claimed_turn = NULL, run_id = NULL,
+  updated_at = now()
 WHERE job.status = 'done' OR (job.status = 'dead' AND $4::boolean);
 
 -- name: turns
