@@ -97,7 +97,7 @@ def status(
         found = _run(look)
         if json:
             value = found.as_dict() if isinstance(found, _Status) else found
-            sys.stdout.write(orjson.dumps(value).decode() + "\n")
+            sys.stdout.write(orjson.dumps(value, default=str).decode() + "\n")
         else:
             Console().print(_rendered(found))
 

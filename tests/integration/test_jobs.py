@@ -197,7 +197,7 @@ async def test_a_try_while_a_part_is_away_does_not_count_until_patience_ends(
     job = await claim()
     assert not await defer(job)
     assert await jobs.fail(job, "provider_unavailable", 1, 5.0) == "dead"
-    await jobs.requeue(org_id, session_id)
+    await jobs.requeue(org_id, session_id=session_id)
     assert await defer(await claim())
 
 

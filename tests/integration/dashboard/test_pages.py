@@ -12,7 +12,7 @@ from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 from tests.conftest import free_port
-from tests.seeding import add_injection, add_memory, add_session, add_turn
+from tests.seeding import add_injection, add_memory, add_session, add_turn, insert
 
 APP = Path(dashboard.__file__).parent / "app.py"
 HOSTILE = "<img src=x onerror=alert(1)> **bold** [link](http://evil.example) :red[x]"
@@ -178,6 +178,39 @@ async def test_what_is_quarantined_is_reviewed(
     app = await signed_in(poor, "quarantine")
     assert "Show the key" not in shown(app)
     assert all(one.disabled for one in app.button if one.label in ("Approve", "Reject"))
+
+
+async def test_what_was_given_up_is_tried_again(
+    token: str, identity: IdentityStore, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    assert "No session was given up." in shown(await signed_in(token, "pipeline"))
+    dead = {"status": "dead", "attempts": 3}
+    for name, code in (("chat-1", "malformed_extraction"), ("chat-2", "lease_expired")):
+        session = await add_session(
+            database, org_id, agent_id, external_id=name, status="completed", turn_count=1
+        )
+        await insert(
+            database, org_id, "extraction_jobs", session_id=session, last_error=code, **dead
+        )
+    poor = (await identity.create_token(org_id, "poor", scopes=("read",))).text
+    app = await signed_in(poor, "pipeline")
+    assert all(one.disabled for one in app.button if "again" in one.label)
+
+    app = await signed_in(token, "pipeline")
+    page = shown(app)
+    assert "Given up=2" in page
+    assert "chat-1" in page
+    assert "lease_expired" in page
+    next(button for button in app.button if button.label == "Try this one again").click()
+    await run(app)
+    assert "The next run takes it." in app.success[0].value
+    page = shown(app)
+    assert "Given up=1" in page
+    assert "Waiting=1" in page
+    next(button for button in app.button if button.label == "Try all of these again").click()
+    await run(app)
+    assert "1 sessions wait again" in app.success[0].value
+    assert "No session was given up." in shown(app)
 
 
 async def test_lists_are_turned_page_by_page(
