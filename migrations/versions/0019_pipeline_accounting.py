@@ -1,14 +1,14 @@
 """Since when a session's work waits, and which run had it last.
 
 Revision ID: 0019
-Revises: 0018
+Revises: 0021
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0019"
-down_revision = "0018"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
