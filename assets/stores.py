@@ -19,6 +19,7 @@ from ibex.stores.usage import UsageStore
 GROUP = "learning"
 USE = "use"
 KEEPING = "keeping"
+SNAPSHOTS = "snapshots"
 OWNERS = ("team:data-platform",)
 
 T = TypeVar("T")

@@ -1,6 +1,7 @@
 """`ibex`: the stack, the demo, the import. What manages tenants is in
 ibex/cli_admin.py, cli_agents.py, cli_limits.py and cli_retention.py; embedding models in
-cli_embeddings.py, memories in cli_memory.py, the pipeline in cli_pipeline.py."""
+cli_embeddings.py, memories in cli_memory.py, their snapshots in cli_vectors.py, the pipeline in
+cli_pipeline.py."""
 
 import asyncio
 import sys
@@ -24,6 +25,7 @@ from ibex.cli_memory import memory_app
 from ibex.cli_pipeline import pipeline_app
 from ibex.cli_retention import agent_retention, org_retention
 from ibex.cli_sql import sql
+from ibex.cli_vectors import vectors_app
 from ibex.errors import IbexError
 from ibex.importing import Importer, ImportSummary, read_lines
 from ibex.settings import Settings, load_settings
@@ -49,6 +51,7 @@ app.add_typer(embeddings_app, name="embeddings")
 app.add_typer(memory_app, name="memory")
 app.add_typer(export_app, name="export")
 app.add_typer(pipeline_app, name="pipeline")
+app.add_typer(vectors_app, name="vectors")
 app.command()(explain)
 app.command()(sql)
 org_app.command("limits")(org_limits)

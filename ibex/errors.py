@@ -37,6 +37,7 @@
     ├── LakeQueryError                400  DuckDB's own words, which quote the query
     ├── LakeConflictError            another writer was faster; nothing was changed
     ├── ArchiveDamagedError           500  an archive is not what was written, or is gone
+    ├── ScratchFolderError            no room, or no right, for files of a moment under IBEX_HOME
     └── EmbeddedServerError           a server from a wheel did not start or stop
 
 An error's message never holds what a user, a model or an operator wrote: ids, names of fields and
@@ -341,6 +342,13 @@ class ModelTooSlowError(ExtractionError):
 
     code = "model_too_slow"
     hint = "Raise IBEX_EXTRACTION_TIMEOUT, or use a faster model."
+
+
+class ScratchFolderError(IbexError):
+    """Files cannot be written or read below IBEX_HOME."""
+
+    code = "scratch_folder_error"
+    hint = "See to room on the disk of IBEX_HOME, and to the right to write there."
 
 
 class EmbeddedServerError(IbexError):

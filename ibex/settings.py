@@ -227,6 +227,12 @@ class Settings(BaseSettings):
     )
     sessions_bucket: str = Field("ibex-sessions", description="Bucket of the session archives.")
     lake_bucket: str = Field("ibex-lake", description="Bucket of the Parquet lake.")
+    snapshot_days: int = Field(
+        30, ge=1, description="How long each day's snapshot of the memories is kept, d."
+    )
+    snapshot_months: int = Field(
+        12, ge=0, description="How long each month's first snapshot is kept, months."
+    )
 
     # --- SQL over the lake ---
     sql_memory_mb: int = Field(

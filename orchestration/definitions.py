@@ -10,6 +10,7 @@ from assets import (
     hot_memories,
     memories,
     memory_conflicts,
+    memory_snapshot,
     memory_usefulness,
     promoted_memories,
     retention,
@@ -21,7 +22,7 @@ from assets.checks import SAMPLED, new_memories
 from ibex.extraction.prompts import prompt_named
 from ibex.settings import Settings, load_settings
 from orchestration.housekeeping import housekeeping
-from orchestration.jobs import checks, forgetting, learn, observe
+from orchestration.jobs import checks, forgetting, learn, observe, snapshot
 from orchestration.reembedding import reembed
 from orchestration.resources import run_memory, stores_resource
 from orchestration.schedules import SCHEDULES
@@ -43,11 +44,12 @@ def definitions(settings: Settings) -> Definitions:
                 memory_conflicts,
                 session_archive,
                 memory_usefulness,
+                memory_snapshot,
                 retention,
             ]
         ),
         asset_checks=[new_memories, *SAMPLED],
-        jobs=[learn, observe, housekeeping, forgetting, checks, hot_lists, reembed],
+        jobs=[learn, observe, housekeeping, forgetting, checks, hot_lists, reembed, snapshot],
         schedules=SCHEDULES,
         sensors=[session_sensor(settings), answer_sensor(settings)],
         resources={"stores": stores_resource(settings), "io_manager": run_memory()},

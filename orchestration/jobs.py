@@ -9,7 +9,7 @@ from dagster import (
 )
 
 from assets.checks import NEW_MEMORIES, SAMPLED
-from assets.stores import GROUP, KEEPING, USE
+from assets.stores import GROUP, KEEPING, SNAPSHOTS, USE
 
 #: One process for the whole run: a step's start would cost more than its work.
 learn = define_asset_job(
@@ -39,4 +39,11 @@ checks = define_asset_job(
     selection=AssetSelection.checks(*SAMPLED),
     executor_def=in_process_executor,
     description="Looks, in samples, whether what there is is what it should be.",
+)
+
+snapshot = define_asset_job(
+    "snapshot",
+    selection=AssetSelection.groups(SNAPSHOTS),
+    executor_def=in_process_executor,
+    description="Makes today's snapshot of all memories with their vectors.",
 )

@@ -1,11 +1,11 @@
-"""When jobs run that nothing else starts: hourly, apart from each other."""
+"""When jobs run that nothing else starts: hourly or nightly, apart from each other."""
 
 from functools import partial
 
 from dagster import DefaultScheduleStatus, ScheduleDefinition
 
 from orchestration.housekeeping import housekeeping
-from orchestration.jobs import checks, forgetting
+from orchestration.jobs import checks, forgetting, snapshot
 from orchestration.usefulness import hot_lists
 
 _running = partial(ScheduleDefinition, default_status=DefaultScheduleStatus.RUNNING)
@@ -15,4 +15,5 @@ SCHEDULES = (
     _running(name="forgetting_hourly", job=forgetting, cron_schedule="29 * * * *"),
     _running(name="hot_lists_hourly", job=hot_lists, cron_schedule="41 * * * *"),
     _running(name="checks_hourly", job=checks, cron_schedule="53 * * * *"),
+    _running(name="snapshot_daily", job=snapshot, cron_schedule="5 3 * * *"),
 )

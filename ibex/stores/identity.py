@@ -163,6 +163,11 @@ class IdentityStore:
                 document,
             )
 
+    async def agent_names(self, org_id: UUID) -> dict[UUID, str]:
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(_SQL["agent_names"], org_id)
+        return {row["id"]: row["name"] for row in rows}
+
     async def user(self, org_id: UUID, external_id: str) -> UUID:
         """The id of the application's user, made when it is new."""
         async with self._database.tenant(org_id) as connection:

@@ -101,6 +101,18 @@ class ObjectStore:
 
         return await self._call(presign)
 
+    async def keys(self, bucket: str, prefix: str) -> list[str]:
+        """Of every object whose key begins with `prefix`; none where there is no such bucket."""
+
+        def keys(client: "Minio") -> list[str]:
+            found = client.list_objects(bucket, prefix, recursive=True)
+            return [one.object_name for one in found if one.object_name]
+
+        try:
+            return await self._call(keys)
+        except NotFoundError:
+            return []
+
     async def delete(self, bucket: str, key: str) -> None:
         """What is not there is deleted already."""
         await self._call(lambda client: client.remove_object(bucket, key))

@@ -30,6 +30,7 @@ def test_assets(defs: Definitions) -> None:
         "session_archive": ["completed_sessions"],
         "memory_usefulness": [],
         "retention": [],
+        "memory_snapshot": ["memories"],
     }
 
 
@@ -38,7 +39,7 @@ def test_every_asset_says_what_it_is(defs: Definitions) -> None:
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description, key
-        assert node.group_name in ("learning", "use", "keeping")
+        assert node.group_name in ("learning", "use", "keeping", "snapshots")
         assert node.owners, key
         assert node.kinds, key
 
@@ -80,9 +81,10 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         "checks",
         "reembed",
         "hot_lists",
+        "snapshot",
         "__ASSET_JOB",
     }
-    for name in ("learn", "observe", "forgetting", "checks"):
+    for name in ("learn", "observe", "forgetting", "checks", "snapshot"):
         assert repository.get_job(name).executor_def.name == "in_process"
     assert {
         (one.name, one.job_name, one.minimum_interval_seconds, one.default_status)
@@ -99,4 +101,5 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         ("forgetting_hourly", "forgetting", "29 * * * *", DefaultScheduleStatus.RUNNING),
         ("hot_lists_hourly", "hot_lists", "41 * * * *", DefaultScheduleStatus.RUNNING),
         ("checks_hourly", "checks", "53 * * * *", DefaultScheduleStatus.RUNNING),
+        ("snapshot_daily", "snapshot", "5 3 * * *", DefaultScheduleStatus.RUNNING),
     }

@@ -24,6 +24,9 @@ WHERE org_id = $1 AND (id = $2 OR name = $3)
 ORDER BY (id = $2) DESC NULLS LAST
 LIMIT 1;
 
+-- name: agent_names
+SELECT id, name FROM ibex_core.agents WHERE org_id = $1;
+
 -- name: agent_for_change
 SELECT description, status, policy, memory_token_budget
 FROM ibex_core.agents WHERE org_id = $1 AND id = $2
