@@ -19,6 +19,15 @@ class Extraction(Output):
     last_error: str | None = Field(description="An error code.")
 
 
+class ModelUsage(Output):
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None = Field(description="By IBEX_MODEL_PRICES; null: no price is set.")
+    seconds: float = Field(description="That the calls took.")
+    models: list[str]
+
+
 class Session(Output):
     id: UUID
     agent_id: UUID
@@ -33,19 +42,33 @@ class Session(Output):
     archived_turn: int
     memories: int = Field(description="Valid ones that came from it.")
     extraction: Extraction | None = Field(description="Null: it was never completed.")
+    model_usage: ModelUsage | None = Field(
+        description="Of its extraction, tries that failed included. Null: no model was asked."
+    )
     started_at: datetime
     last_turn_at: datetime
     completed_at: datetime | None
 
     @classmethod
     def of(cls, record: SessionRecord) -> Self:
-        columns = {name: getattr(record, name) for name in cls.model_fields if name != "extraction"}
+        own = cls.model_fields.keys() - {"extraction", "model_usage"}
+        columns = {name: getattr(record, name) for name in own}
         job = record.job_status and {
             "status": record.job_status,
             "attempts": record.job_attempts,
             "last_error": record.job_error,
         }
-        return cls.model_validate({**columns, "extraction": job or None})
+        usage = record.model_calls and ModelUsage(
+            calls=record.model_calls,
+            prompt_tokens=record.model_prompt_tokens,
+            completion_tokens=record.model_completion_tokens,
+            cost_usd=record.model_cost_usd,
+            seconds=round(record.model_seconds, 3),
+            models=list(record.models),
+        )
+        return cls.model_validate(
+            {**columns, "extraction": job or None, "model_usage": usage or None}
+        )
 
 
 class Turn(Output):

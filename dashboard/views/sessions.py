@@ -121,6 +121,25 @@ def show_turn(turn: Mapping[str, Any]) -> None:
         st.caption("The answer was cut off.")
 
 
+def spent(usage: Mapping[str, Any] | None) -> str | None:
+    """What the extraction asked of models."""
+    if usage is None:
+        return None
+    calls = "1 call" if usage["calls"] == 1 else f"{usage['calls']} calls"
+    cost = "" if usage["cost_usd"] is None else f" · ${usage['cost_usd']:.4f}"
+    return (
+        f"{calls} of {', '.join(usage['models'])} · {usage['prompt_tokens']:,} + "
+        f"{usage['completion_tokens']:,} tokens · {usage['seconds']:.1f} s{cost}"
+    )
+
+
+def trouble(job: Mapping[str, Any]) -> str:
+    tries = job["attempts"]
+    if job["status"] == "waiting" and not tries:
+        return f"Extraction waits for a part that is away: {job['last_error']}"
+    return f"Extraction failed {tries} {'time' if tries == 1 else 'times'}: {job['last_error']}"
+
+
 def replay(session_id: str) -> None:
     if st.button("All sessions", icon=":material/arrow_back:"):
         st.query_params.clear()
@@ -145,11 +164,11 @@ def replay(session_id: str) -> None:
                 ("Completed", ui.utc(session["completed_at"])),
                 ("Turns", session["turn_count"]),
                 ("Memories", session["memories"]),
+                ("Extraction", spent(session["model_usage"])),
             )
         )
     if (session["extraction"] or {}).get("last_error"):
-        job = session["extraction"]
-        st.warning(f"Extraction failed {job['attempts']} times: {job['last_error']}")
+        st.warning(trouble(session["extraction"]))
     if session["status"] == "active" and ui.may("write") and st.button("Complete it now"):
         with ui.told_errors():
             ui.api().post(f"/sessions/{segment(session['id'])}/complete")

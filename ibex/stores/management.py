@@ -104,6 +104,13 @@ class SessionRecord:
     job_attempts: int | None
     job_error: str | None
     memories: int  # valid ones that came from it
+    # What its extraction asked of models so far, tries that failed included.
+    model_calls: int
+    model_prompt_tokens: int
+    model_completion_tokens: int
+    model_cost_usd: float | None  # None: no price is set
+    model_seconds: float
+    models: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,23 @@ LIMIT $12;
 SELECT s.id, s.agent_id, a.name AS agent, u.external_id AS user, s.external_id, s.status, s.origin,
   s.turn_count, s.message_count, s.last_extracted_turn, s.archived_turn, s.started_at,
   s.last_turn_at, s.completed_at, j.status AS job_status, j.attempts AS job_attempts,
-  j.last_error AS job_error,
+  j.last_error AS job_error, spent.*,
   (SELECT count(*) FROM ibex_core.memories m
    WHERE m.org_id = s.org_id AND m.session_id = s.id AND m.valid_to IS NULL) AS memories
 FROM ibex_core.sessions s
 JOIN ibex_core.agents a ON a.org_id = s.org_id AND a.id = s.agent_id
 LEFT JOIN ibex_core.users u ON u.org_id = s.org_id AND u.id = s.user_id
 LEFT JOIN ibex_core.extraction_jobs j ON j.org_id = s.org_id AND j.session_id = s.id
+CROSS JOIN LATERAL (
+  SELECT coalesce(sum(u.calls), 0) AS model_calls,
+    coalesce(sum(u.prompt_tokens), 0) AS model_prompt_tokens,
+    coalesce(sum(u.completion_tokens), 0) AS model_completion_tokens,
+    sum(u.cost_usd)::float8 AS model_cost_usd, coalesce(sum(u.seconds), 0) AS model_seconds,
+    coalesce(array_agg(DISTINCT u.model ORDER BY u.model) FILTER (WHERE u.model IS NOT NULL), '{}')
+      AS models
+  FROM ibex_core.extraction_usage u
+  WHERE u.org_id = s.org_id AND u.session_id = s.id
+) spent
 WHERE s.org_id = $1
   AND ($2::uuid IS NULL OR s.id = $2)
   AND ($3::uuid IS NULL OR s.agent_id = $3)

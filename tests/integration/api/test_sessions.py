@@ -1,3 +1,5 @@
+from dataclasses import replace
+from decimal import Decimal
 from uuid import UUID
 
 from pyreqwest.client import ClientBuilder
@@ -8,6 +10,7 @@ from ibex.stores.archive import SessionArchive
 from ibex.stores.identity import IdentityStore
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
+from ibex.stores.usage import Purpose, Usage, UsageStore
 from tests.integration.api.conftest import Api
 from tests.integration.recorded import drop_content
 from tests.seeding import add_session, add_turn, insert
@@ -88,6 +91,43 @@ async def test_failures_are_told_by_their_codes(
     (failure,) = pipeline["failures"]
     assert failure["session_id"] == str(session)
     assert (failure["attempts"], failure["last_error"]) == (3, "malformed_extraction")
+
+
+async def test_a_session_tells_what_its_extraction_cost(
+    api: Api, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    session = await add_session(database, org_id, agent_id)
+    assert (await api.get(f"/sessions/{session}"))["model_usage"] is None
+    store = UsageStore(database)
+    failed = Usage(
+        org_id=org_id,
+        agent_id=agent_id,
+        session_id=session,
+        purpose=Purpose.FACTS,
+        run_id="run",
+        prompt_version="v",
+        model="small",
+        calls=2,
+        prompt_tokens=100,
+        completion_tokens=10,
+        cost_usd=None,
+        seconds=1.5,
+        succeeded=False,
+    )
+    await store.add(failed)
+    assert (await api.get(f"/sessions/{session}"))["model_usage"]["cost_usd"] is None
+    await store.add(
+        replace(failed, model="large", calls=1, cost_usd=Decimal("0.0025"), succeeded=True)
+    )
+    (listed,) = (await api.get("/sessions"))["items"]
+    assert listed["model_usage"] == {
+        "calls": 3,
+        "prompt_tokens": 200,
+        "completion_tokens": 20,
+        "cost_usd": 0.0025,
+        "seconds": 3.0,
+        "models": ["large", "small"],
+    }
 
 
 async def test_an_archive_is_read_through_its_signed_url(

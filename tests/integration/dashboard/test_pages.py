@@ -1,6 +1,7 @@
 """The pages against the real API. AppTest runs a page in a thread and shows what it drew."""
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
@@ -234,8 +235,25 @@ async def test_a_session_is_replayed_with_what_was_injected(
     session = await add_session(database, org_id, agent_id, external_id="chat-1")
     request_id = await add_turn(database, org_id, session, 1, HOSTILE, "Use db.example.com.")
     await add_injection(database, org_id, agent_id, session, request_id, [memory])
+    await insert(
+        database,
+        org_id,
+        "extraction_usage",
+        agent_id=agent_id,
+        session_id=session,
+        purpose="facts",
+        prompt_version="v",
+        model="small",
+        calls=2,
+        prompt_tokens=1200,
+        completion_tokens=80,
+        cost_usd=Decimal("0.0012"),
+        seconds=1.25,
+        succeeded=True,
+    )
     app = await signed_in(token, "sessions", session="chat-1")
     texts = [text.value for text in app.text]
+    assert "2 calls of small · 1,200 + 80 tokens · 1.2 s · $0.0012" in texts
     assert HOSTILE in texts
     assert "Use db.example.com." in texts
     assert "The host is db.example.com." in shown(app)
