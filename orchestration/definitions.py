@@ -1,6 +1,6 @@
 """The code location: wires assets, jobs, sensors and resources together, and nothing else.
 
-`dagster api grpc --module-name orchestration.definitions` serves it (workspace.yaml).
+`python -m orchestration.code_server` serves it (workspace.yaml).
 """
 
 from dagster import Definitions, in_process_executor, load_assets_from_modules

@@ -163,9 +163,8 @@ def _dagster(settings: Settings) -> list[ProcessSpec]:
             title="Dagster code server",
             command=(
                 # One process; `dagster code-server start` is a proxy and a child that it reloads.
-                *_giving_way("dagster"),
-                *("api", "grpc"),
-                *("-m", "orchestration.definitions", "-h", "127.0.0.1", "-p", str(code_port)),
+                *_giving_way("orchestration.code_server"),
+                *("-h", "127.0.0.1", "-p", str(code_port)),
             ),
             env=env,
             port=code_port,

@@ -58,6 +58,30 @@ async def test_dagster_shows_the_assets(stack: Stack) -> None:
     assert all(node["description"] for node in nodes)
 
 
+async def test_a_run_is_forked_from_a_process_that_is_warm(stack: Stack, walk: Walkthrough) -> None:
+    processes = stack.status()
+    session_id = await walk.converse(["Our office is in Porto."], lambda *_: None)
+    # The model stands still, and so does the run that asks it.
+    os.kill(processes["sandbox"]["pid"], signal.SIGSTOP)
+    try:
+        completed = await walk.complete(session_id)
+        code_server = psutil.Process(processes["dagster-code"]["pid"])
+        assert await _forked(code_server)
+    finally:
+        os.kill(processes["sandbox"]["pid"], signal.SIGCONT)
+    assert (await walk.wait_until_learned(session_id, completed, limit=120)).memories
+
+
+async def _forked(code_server: psutil.Process) -> bool:
+    """Within a minute: a process of the fork server, which is the code server's."""
+    for _ in range(600):
+        for server in code_server.children():
+            if "forkserver" in " ".join(server.cmdline()) and server.children():
+                return True
+        await asyncio.sleep(0.1)
+    return False
+
+
 async def test_a_dead_assembler_costs_memory_and_not_the_answer(
     stack: Stack, walk: Walkthrough
 ) -> None:
