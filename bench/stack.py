@@ -1,6 +1,6 @@
 """A stack for one benchmark: the processes that a request meets, on free ports, with empty data.
 
-`python -m bench.stack [NAME …]` is its supervisor; the processes that are named are left out.
+`python -m bench.stack NAME …` is its supervisor; the processes that are named are left out.
 """
 
 import fcntl
@@ -26,23 +26,29 @@ from ibex.errors import ConfigurationError, EmbeddedServerError
 from ibex.settings import Settings, load_settings
 
 _SUPERVISOR: Final = (sys.executable, "-m", "bench.stack")
-# Everything else is started, so that a process which the hot path comes to need is in it.
-_LEFT_OUT: Final = (
+#: Everything else is started, so that a process which the hot path comes to need is in it.
+BESIDE_THE_HOT_PATH: Final = (
     *("dagster-code", "dagster-daemon", "dagster-webserver", "dashboard", "api", "sandbox"),
 )
 
 
-def build(settings: Settings, *, without: Sequence[str] = ()) -> list[ProcessSpec]:
-    return [spec for spec in processes(settings) if spec.name not in (*_LEFT_OUT, *without)]
+def build(settings: Settings, *, without: Sequence[str]) -> list[ProcessSpec]:
+    return [spec for spec in processes(settings) if spec.name not in without]
 
 
 @asynccontextmanager
 async def running_stack(
-    upstream: str, console: Console, *, without: Sequence[str] = ()
+    upstream: str | None,
+    console: Console,
+    *,
+    without: Sequence[str] = (),
+    leaving_out: Sequence[str] = BESIDE_THE_HOT_PATH,
 ) -> AsyncIterator[Settings]:
-    """The stack under `$IBEX_HOME/bench`, with the model's server at `upstream` and some processes
-    left out; stopped on the way out, whichever way that is. Settings from the environment hold
-    (IBEX_PROXY_WORKERS, …), but for addresses. Raises ConfigurationError, EmbeddedServerError."""
+    """The stack under `$IBEX_HOME/bench`, with the model's server at `upstream` (None: the sandbox)
+    and the processes of `leaving_out` and `without` left out; stopped on the way out, whichever way
+    that is. Settings from the environment hold (IBEX_PROXY_WORKERS, …), but for addresses. Raises
+    ConfigurationError, EmbeddedServerError."""
+    without = (*leaving_out, *without)
     home = private_folder(_own_home())
     with _alone(home):
         _set_environment(home, upstream)
@@ -92,14 +98,17 @@ def _own_home() -> Path:
     return settings.home / "bench"
 
 
-def _set_environment(home: Path, upstream: str) -> None:
+def _set_environment(home: Path, upstream: str | None) -> None:
     """For this process, and with it for the supervisor and its processes."""
     names = [name for name in Settings.model_fields if name.endswith("_port")]
     for name, port in zip(names, free_ports(len(names)), strict=True):
         os.environ[f"IBEX_{name.upper()}"] = str(port)
     os.environ["IBEX_HOME"] = str(home)
-    os.environ["IBEX_PROVIDER_BASE_URL"] = upstream
-    os.environ["IBEX_PROVIDER_API_KEY"] = "bench"
+    for name in ("IBEX_PROVIDER_BASE_URL", "IBEX_PROVIDER_API_KEY", "OPENAI_API_KEY"):
+        os.environ.pop(name, None)
+    if upstream is not None:
+        os.environ["IBEX_PROVIDER_BASE_URL"] = upstream
+        os.environ["IBEX_PROVIDER_API_KEY"] = "bench"
 
 
 @contextmanager

@@ -27,15 +27,25 @@ _HEADERS: Final = {"content-type": "application/json", "accept": VECTORS}
 class EmbedderClient:
     """One pool of connections; safe to share between tasks of one loop."""
 
-    def __init__(self, base_url: str, *, timeout: float, model: str | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout: float,
+        model: str | None = None,
+        background: bool = False,
+    ) -> None:
         """`timeout` in seconds for each request of at most 512 texts. `model`: the one that the
-        service has to have; None: whichever it has."""
+        service has to have; None: whichever it has. `background`: questions go first."""
         parts = urlsplit(base_url)
         tls = tls_context() if parts.scheme == "https" else None
         origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls)
         self._path = f"{parts.path.rstrip('/')}/embed"
         self._timeout = timeout
-        self._asked = {} if model is None else {"model": model}
+        self._asked = {
+            **({} if model is None else {"model": model}),
+            **({"background": True} if background else {}),
+        }
         self._pool = Pool(origin, connect_timeout=timeout, idle_timeout=timeout)
 
     async def embed(self, texts: Sequence[str]) -> Matrix:

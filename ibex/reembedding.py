@@ -119,7 +119,9 @@ async def embedder_of(settings: Settings, model: str) -> AsyncIterator[EmbedderC
     start.
     """
     if model == settings.embedding_model:
-        client = EmbedderClient(settings.embedder_endpoint, timeout=_EMBED_LIMIT, model=model)
+        client = EmbedderClient(
+            settings.embedder_endpoint, timeout=_EMBED_LIMIT, model=model, background=True
+        )
         try:
             yield client
         finally:
@@ -127,7 +129,7 @@ async def embedder_of(settings: Settings, model: str) -> AsyncIterator[EmbedderC
         return
     chosen_model(settings.model_copy(update={"embedding_model": model}))
     async with _own_embedder(settings, model) as endpoint:
-        client = EmbedderClient(endpoint, timeout=_EMBED_LIMIT, model=model)
+        client = EmbedderClient(endpoint, timeout=_EMBED_LIMIT, model=model, background=True)
         try:
             yield client
         finally:

@@ -66,7 +66,10 @@ async def _open(
     )
     stack.push_async_callback(cache.aclose)
     embedder = EmbedderClient(
-        settings.embedder_endpoint, timeout=_EMBED_LIMIT, model=settings.embedding_model
+        settings.embedder_endpoint,
+        timeout=_EMBED_LIMIT,
+        model=settings.embedding_model,
+        background=True,
     )
     stack.push_async_callback(embedder.close)
     objects = ObjectStore(settings)

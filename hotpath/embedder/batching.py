@@ -1,8 +1,10 @@
 """Texts of concurrent callers, encoded together by the few threads that may run the model.
 
 A batch is bounded by its padded size, so that it takes about the time of one long text: that is
-how long a short query waits at most for the one before. Small requests (a query of the assembler)
-go before large ones (the pipeline) and never with them; every fourth batch is a large one's turn.
+how long a short query waits at most for the one before. Questions (small requests) go before
+background work (large ones, and what says that nobody waits for it) and never with it; every fourth
+batch is the background's turn. While questions come it has one thread, works in small batches and
+rests in between: on few cores, what it takes is taken from the requests themselves.
 """
 
 import asyncio
@@ -20,7 +22,10 @@ QUEUE_LIMIT: Final = 4096  # texts waiting
 _BATCH_TEXTS: Final = 32
 _BATCH_CHARACTERS: Final = 1024  # texts times the longest of them; about 256 tokens
 _SMALL_REQUEST: Final = 8  # texts
-_FAIR_SHARE: Final = 4  # of so many batches one is a large request's
+_FAIR_SHARE: Final = 4  # of so many batches one is the background's
+_BESIDE_QUESTIONS: Final = 384  # the same, of background work while questions come
+_REST: Final = 4.0  # times as long as the batch before took
+_LATELY: Final = 0.1  # seconds since the last question
 _BATCHES: Final = counter("ibex_embedder_batches_total", "Runs of the model.")
 
 
@@ -30,6 +35,12 @@ class Waiting:
     result: asyncio.Future[Embedding] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Batch:
+    waiting: list[Waiting]
+    background: bool
+
+
 class Batcher:
     def __init__(self, encode: Encode, executor: ThreadPoolExecutor, threads: int = 1) -> None:
         """`executor` has so many threads; `encode` runs there and nowhere else."""
@@ -37,17 +48,22 @@ class Batcher:
         self._encode = encode
         self._executor = executor
         self._threads = threads
-        self._small: deque[Waiting] = deque()
-        self._large: deque[Waiting] = deque()
+        self._questions: deque[Waiting] = deque()
+        self._background: deque[Waiting] = deque()
+        self._background_runs = 0  # batches; while it rests the last one counts as running
+        self._asked_at = 0.0  # when the last question came, on the loop's clock
         self._running: set[asyncio.Task[None]] = set()
 
     @property
     def queued(self) -> int:
         """Texts that wait for a batch."""
-        return len(self._small) + len(self._large)
+        return len(self._questions) + len(self._background)
 
-    async def encode(self, texts: Sequence[str]) -> list[Embedding]:
-        """Raises EmbedderUnavailableError at once when the queue has no room for all of them."""
+    async def encode(self, texts: Sequence[str], *, background: bool = False) -> list[Embedding]:
+        """`background`: nobody waits for it, however small it is.
+
+        Raises EmbedderUnavailableError at once when the queue has no room for all of them.
+        """
         if not texts:
             return []
         if self.queued + len(texts) > QUEUE_LIMIT:
@@ -56,7 +72,10 @@ class Batcher:
             )
         loop = asyncio.get_running_loop()
         waiting = [Waiting(text, loop.create_future()) for text in texts]
-        lane = self._small if len(texts) <= _SMALL_REQUEST else self._large
+        if background or len(texts) > _SMALL_REQUEST:
+            lane = self._background
+        else:
+            lane, self._asked_at = self._questions, loop.time()
         # Texts of one length share a batch, where nothing is spent on padding.
         lane.extend(sorted(waiting, key=lambda one: len(one.text)))
         self._start()
@@ -71,33 +90,72 @@ class Batcher:
             task.add_done_callback(self._running.discard)
 
     async def _run(self) -> None:
-        """Batch after batch until nobody waits."""
-        loop = asyncio.get_running_loop()
+        """Batch after batch until nobody waits, or only what may not run now."""
         while batch := self._next():
             if self.queued:
                 self._start()
-            self.batches += 1
-            _BATCHES.inc()
-            texts = [one.text for one in batch]
-            try:
-                embeddings = await loop.run_in_executor(self._executor, self._encode, texts)
-            except Exception as error:  # noqa: BLE001  handed to every caller of this batch
-                for one in batch:
-                    if not one.result.done():
-                        one.result.set_exception(error)
-                continue
-            for one, embedding in zip(batch, embeddings, strict=True):
+            if batch.background:
+                await self._work_and_rest(batch)
+            else:
+                await self._compute(batch)
+
+    async def _work_and_rest(self, batch: Batch) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await self._compute(batch)
+        if self._asked_lately():
+            loop.call_later((loop.time() - started) * _REST, self._rested)
+        else:
+            self._rested()
+
+    def _rested(self) -> None:
+        self._background_runs -= 1
+        if self._background:
+            self._start()
+
+    def _asked_lately(self) -> bool:
+        since = asyncio.get_running_loop().time() - self._asked_at
+        return self._asked_at > 0 and since < _LATELY
+
+    async def _compute(self, batch: Batch) -> None:
+        self.batches += 1
+        _BATCHES.inc()
+        loop = asyncio.get_running_loop()
+        texts = [one.text for one in batch.waiting]
+        try:
+            embeddings = await loop.run_in_executor(self._executor, self._encode, texts)
+        except Exception as error:  # noqa: BLE001  handed to every caller of this batch
+            for one in batch.waiting:
                 if not one.result.done():
-                    one.result.set_result(embedding)
+                    one.result.set_exception(error)
+            return
+        for one, embedding in zip(batch.waiting, embeddings, strict=True):
+            if not one.result.done():
+                one.result.set_result(embedding)
 
-    def _next(self) -> list[Waiting]:
+    def _next(self) -> Batch | None:
         if self.batches % _FAIR_SHARE == _FAIR_SHARE - 1:
-            return take(self._large) or take(self._small)
-        return take(self._small) or take(self._large)
+            return self._next_background() or self._next_question()
+        return self._next_question() or self._next_background()
+
+    def _next_question(self) -> Batch | None:
+        waiting = take(self._questions)
+        return Batch(waiting, background=False) if waiting else None
+
+    def _next_background(self) -> Batch | None:
+        asked = self._asked_lately()
+        if self._background_runs >= (1 if asked else self._threads):
+            return None
+        waiting = take(self._background, _BESIDE_QUESTIONS if asked else _BATCH_CHARACTERS)
+        if not waiting:
+            return None
+        self._background_runs += 1
+        return Batch(waiting, background=True)
 
 
-def take(lane: deque[Waiting]) -> list[Waiting]:
-    """The next batch, taken off the lane; empty when nobody waits there any more."""
+def take(lane: deque[Waiting], characters: int = _BATCH_CHARACTERS) -> list[Waiting]:
+    """The next batch, taken off the lane; empty when nobody waits there any more. `characters`:
+    the bound on its texts times the longest of them, for more than one text."""
     batch: list[Waiting] = []
     longest = 0
     while lane and len(batch) < _BATCH_TEXTS:
@@ -105,7 +163,7 @@ def take(lane: deque[Waiting]) -> list[Waiting]:
             lane.popleft()
             continue
         longest = max(longest, len(lane[0].text))
-        if batch and longest * (len(batch) + 1) > _BATCH_CHARACTERS:
+        if batch and longest * (len(batch) + 1) > characters:
             break
         batch.append(lane.popleft())
     return batch

@@ -107,16 +107,22 @@ class EmbedderService(Service):
         texts = parse_texts(body)
         if body.get("model", self._model) != self._model:
             raise InvalidRequestError(f"This service has the model {self._model}.")
-        await _reply(scope, send, self._model, await self.embed(texts))
+        background = body.get("background") is True
+        embeddings = await self.embed(texts, background=background)
+        await _reply(scope, send, self._model, embeddings)
 
-    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
-        """One for each of the texts. Raises EmbedderUnavailableError."""
+    async def embed(self, texts: Sequence[str], *, background: bool = False) -> list[Embedding]:
+        """One for each of the texts; `background`: nobody waits for them.
+
+        Raises EmbedderUnavailableError.
+        """
         if self._batcher is None:
             raise EmbedderUnavailableError("The embedding model is still loading.")
         unique = list(dict.fromkeys(texts))
         known = await self._cache.read(unique)
         missing = [text for text in unique if text not in known]
-        computed = dict(zip(missing, await self._batcher.encode(missing), strict=True))
+        vectors = await self._batcher.encode(missing, background=background)
+        computed = dict(zip(missing, vectors, strict=True))
         _TEXTS.inc(len(texts))
         _HITS.inc(len(known))
         _MISSES.inc(len(missing))

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
+from hotpath.embedder import batching
 from hotpath.embedder import service as service_module
 from hotpath.embedder.batching import QUEUE_LIMIT, Batcher, Waiting, take
 from hotpath.embedder.cache import EmbeddingCache, _pack, _unpack
@@ -81,7 +82,7 @@ async def test_callers_at_once_share_a_batch_and_get_their_own(
     assert model.batches == [["first"], ["x", "xx", "xxx"]]
 
 
-async def test_a_small_request_goes_before_a_large_one(batcher: Batcher, model: Model) -> None:
+async def test_a_question_goes_before_background_work(batcher: Batcher, model: Model) -> None:
     model.go.clear()
     large = asyncio.create_task(batcher.encode([f"large {'x' * 100}"] * 40))
     await until(lambda: batcher.queued == 31)  # nine of them fill a batch
@@ -107,17 +108,49 @@ async def test_another_thread_takes_what_waits_beside_a_running_batch(model: Mod
     assert sum(map(len, model.batches)) == 41
 
 
-async def test_a_large_request_is_not_starved(batcher: Batcher, model: Model) -> None:
-    lanes = (deque[Waiting](), deque[Waiting]())
-    batcher._small, batcher._large = lanes
-    loop = asyncio.get_running_loop()
-    lanes[0].extend(Waiting("s" * 1000, loop.create_future()) for _ in range(8))
-    lanes[1].append(Waiting("l" * 1000, loop.create_future()))
-    order = []
-    for _ in range(4):
-        order += [one.text[0] for one in batcher._next()]
-        batcher.batches += 1
-    assert order == ["s", "s", "s", "l"]
+async def test_background_work_is_not_starved(batcher: Batcher, model: Model) -> None:
+    model.go.clear()
+    first = asyncio.create_task(batcher.encode(["first"]))
+    await until(lambda: batcher.batches == 1)
+    work = asyncio.create_task(batcher.encode(["b" * 1000], background=True))
+    questions = [asyncio.create_task(batcher.encode(["q" * 1000])) for _ in range(8)]
+    await until(lambda: batcher.queued == 9)
+    model.go.set()
+    await asyncio.gather(first, work, *questions)
+    assert "".join(texts[0][0] for texts in model.batches) == "fqqbqqqqqq"
+
+
+async def test_a_small_request_that_nobody_waits_for_is_background(
+    batcher: Batcher, model: Model
+) -> None:
+    model.go.clear()
+    first = asyncio.create_task(batcher.encode(["first"]))
+    await until(lambda: batcher.batches == 1)
+    work = asyncio.create_task(batcher.encode(["work"], background=True))
+    await until(lambda: batcher.queued == 1)
+    question = asyncio.create_task(batcher.encode(["question"]))
+    await until(lambda: batcher.queued == 2)
+    model.go.set()
+    await asyncio.gather(first, work, question)
+    assert model.batches == [["first"], ["question"], ["work"]]
+
+
+async def test_beside_questions_background_work_has_one_thread_and_small_batches(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "_LATELY", 60.0)
+    monkeypatch.setattr(batching, "_REST", 0.0)
+    model.go.clear()
+    with ThreadPoolExecutor(3) as executor:
+        batcher = Batcher(model.encode, executor, threads=3)
+        question = asyncio.create_task(batcher.encode(["question"]))
+        await until(lambda: batcher.batches == 1)
+        work = asyncio.create_task(batcher.encode(["x" * 100] * 40))
+        await until(lambda: batcher.batches == 2)
+        assert batcher.queued == 37  # three of a hundred characters
+        model.go.set()
+        await question
+        assert len(await work) == 40
 
 
 async def test_a_batch_is_bounded_by_its_padded_size() -> None:
