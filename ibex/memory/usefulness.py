@@ -19,7 +19,7 @@ people say about answers counts more than what is found out so, and is not forgo
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -119,15 +119,8 @@ def by_words(
 ) -> npt.NDArray[np.float64]:
     """The chance by shared words of each memory, shape (n,), each in [0, 1)."""
     known = {term for text in before for term in terms_of(text)}
-    news = {term: chance for term, chance in _chances(answer).items() if term not in known}
-    shared = [
-        {
-            term: min(chance, news[term])
-            for term, chance in _chances(content).items()
-            if term in news
-        }
-        for content in contents
-    ]
+    news = _chances(answer, {*terms_of(answer)} - known)
+    shared = [_shared(content, news) for content in contents]
     owners = Counter(term for chances in shared for term in chances)
     return np.array(
         [
@@ -172,12 +165,21 @@ def _weight(one: Given, support: float) -> float:
     return UNUSED * one.relevance
 
 
-def _chances(text: str) -> dict[str, float]:
-    """Of each of its terms, by the most common word that makes it."""
+def _shared(content: str, news: Mapping[str, float]) -> dict[str, float]:
+    """Of the terms that a memory shares with an answer's `news`."""
+    common = news.keys() & terms_of(content)
+    return {term: min(chance, news[term]) for term, chance in _chances(content, common).items()}
+
+
+def _chances(text: str, terms: Set[str]) -> dict[str, float]:
+    """Of each of its terms that is in `terms`, by the most common word that makes it."""
     chances: dict[str, float] = {}
+    if not terms:
+        return chances
     for word in text.split():
         for term in terms_of(word):
-            chances[term] = min(chances.get(term, 1.0), _chance(term, word))
+            if term in terms:
+                chances[term] = min(chances.get(term, 1.0), _chance(term, word))
     return chances
 
 
