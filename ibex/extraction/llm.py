@@ -176,6 +176,7 @@ class ModelClient:
                     if self._slots is not None:
                         await self._slots.pause(error.retry_after)
                     if not tries_left or error.retry_after > _WORTH_WAITING:
+                        self._circuit.failed()
                         raise
                     if self._slots is None:
                         await asyncio.sleep(error.retry_after)
@@ -243,6 +244,11 @@ class ModelClient:
                 hint="Check IBEX_PROVIDER_API_KEY or OPENAI_API_KEY.",
             ) from error
         except openai.RateLimitError as error:
+            if error.code == "insufficient_quota":
+                raise ProviderUnavailableError(
+                    "The model's server says that the account has no quota left.",
+                    hint="Top up the provider's account, or raise its limit.",
+                ) from error
             headers = [(name.lower(), value) for name, value in error.response.headers.raw]
             pause = asked_pause(headers, datetime.now(UTC))
             raise ProviderLimitError(
@@ -269,7 +275,8 @@ def _is_away(error: Exception) -> bool:
     """Not reached, silent, or said to be away: it is the same for every call."""
     cause = error.__cause__
     if isinstance(cause, openai.APIStatusError):
-        return cause.status_code in AWAY
+        no_quota = cause.code == "insufficient_quota"
+        return cause.status_code in AWAY or no_quota
     return isinstance(cause, openai.APIConnectionError) or isinstance(error, ProviderTimeoutError)
 
 

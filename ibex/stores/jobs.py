@@ -180,7 +180,7 @@ class JobStore:
                 job.owner,
                 job.attempt,
                 code,
-                timedelta(seconds=max(delay, at_least)),
+                timedelta(seconds=max(delay, min(at_least, MAX_BACKOFF))),
                 timedelta(seconds=patience),
             )
         return _affected(done) == 1

@@ -156,7 +156,10 @@ def test_valid_from_is_a_moment_in_utc_or_none(text: object, moment: datetime | 
 
 def test_the_version_follows_the_prompt() -> None:
     # A change of a prompt or the schema is a new version: change these lines together with them.
-    assert {name: one.version for name, one in BUILT_IN.items()} == {"v1": "649d1fe04535"}
+    assert {name: one.version for name, one in BUILT_IN.items()} == {
+        "v1": "649d1fe04535",
+        "v2": "00d0f00e16ed",
+    }
 
 
 def test_a_prompt_has_a_name_and_may_come_from_a_file(tmp_path: Path) -> None:
@@ -168,7 +171,7 @@ def test_a_prompt_has_a_name_and_may_come_from_a_file(tmp_path: Path) -> None:
     chosen = prompt_named(settings)
     assert (chosen.name, chosen.system) == ("terse", "Be terse.")
     assert chosen.version != V1.version
-    with pytest.raises(UnknownPromptError, match="there are terse, v1"):
+    with pytest.raises(UnknownPromptError, match="there are terse, v1, v2"):
         prompt_named(settings, "v0")
     for wrong in (b"", b"\xff", b"a\0b", b"x" * 100_001):
         file.write_bytes(wrong)
