@@ -8,7 +8,8 @@
     ├── NotFoundError                 404  the row does not exist for this organization
     │   ├── AgentNotFoundError
     │   ├── SessionNotFoundError
-    │   └── MemoryNotFoundError
+    │   ├── MemoryNotFoundError
+    │   └── BackfillNotFoundError
     ├── ConflictError                 409  the row is not in a state that allows this
     │   └── LeaseLostError            409  another run has the session by now
     ├── InvalidRequestError           400  malformed JSON, a wrong type, a missing field
@@ -134,6 +135,13 @@ class MemoryNotFoundError(NotFoundError):
     """There is no such memory in this organization."""
 
     code = "memory_not_found"
+
+
+class BackfillNotFoundError(NotFoundError):
+    """There is no such backfill."""
+
+    code = "backfill_not_found"
+    hint = "'ibex backfill list' shows those there are."
 
 
 class ConflictError(IbexError):

@@ -132,6 +132,9 @@ class Settings(BaseSettings):
     extraction_prompts: dict[PromptName, Path] = Field(
         {}, description='More such texts, also in the place of IBEX\'s own: {"name": "/its/file"}.'
     )
+    backfill_grace_days: float = Field(
+        7.0, gt=0, description="A switched backfill can be reverted for this long, d."
+    )
     conflict_questions: int = Field(
         20, ge=0, description="Undecided pairs of an agent and user put to the model in one run."
     )

@@ -34,7 +34,7 @@ _ROLES: Final = {
 _OUTSIDE: Final = frozenset({Source.DOCUMENT, Source.TOOL})
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s|\n+")
 #: Words that extraction adds by itself.
-_ADDED: Final = frozenset(
+ADDED: Final = frozenset(
     terms_of("user assistant agent want wants ask asked prefer said document tool")
 )
 #: Of a statement's terms: fewer in a text are chance, and this share of another's is "as well".
@@ -94,7 +94,7 @@ def source_of(content: str, claimed: Source, present: Set[Source], said: Said) -
         claimed = least_trusted(present)
     if claimed in _OUTSIDE:
         return claimed
-    terms = set(terms_of(content)) - _ADDED
+    terms = set(terms_of(content)) - ADDED
     shares = {source: said.share(source, terms) for source in TRUST}
     if max(shares.values()) < _EVIDENCE:
         doubted = present & _OUTSIDE

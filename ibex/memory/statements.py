@@ -1,7 +1,7 @@
 """What is said, what is believed, and what a write makes of both, as data."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from uuid import UUID
@@ -105,3 +105,42 @@ class Plan:
     edges: Sequence[Edge]
     #: Statements that joined a memory whose validity ends before they were said.
     released: Sequence[Stated]
+    #: Memories that were set aside and come back as these.
+    revived: Sequence[NewMemory] = ()
+
+    def renamed(self, ids: Mapping[UUID, UUID]) -> "Plan":
+        """With these new memories revived under the ids that they had. Their words are then a
+        statement more of what is stored."""
+        if not ids:
+            return self
+
+        def named(one: UUID) -> UUID:
+            return ids.get(one, one)
+
+        created = [
+            replace(
+                one,
+                id=named(one.id),
+                superseded_by=named(one.superseded_by) if one.superseded_by else None,
+            )
+            for one in self.created
+        ]
+        back = set(ids.values())
+        revived = [one for one in created if one.id in back]
+        return replace(
+            self,
+            created=[one for one in created if one.id not in back],
+            joined=[
+                *(Joined(one.id, one.words) for one in revived),
+                *(replace(one, memory_id=named(one.memory_id)) for one in self.joined),
+            ],
+            changed=[
+                replace(one, superseded_by=named(one.superseded_by) if one.superseded_by else None)
+                for one in self.changed
+            ],
+            edges=[
+                replace(one, from_id=named(one.from_id), to_id=named(one.to_id))
+                for one in self.edges
+            ],
+            revived=revived,
+        )

@@ -2,7 +2,7 @@
 transaction. What becomes of whom is decided in ibex/memory/writing/planning.py."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -109,12 +109,37 @@ async def insert(
     rows = await connection.fetch(
         _SQL["insert"],
         *_key(owner),
-        [_plain(_memory_row(memory)) for memory in memories],
+        [plain(_memory_row(memory)) for memory in memories],
         # As pgvector's own type: asyncpg would take a list of arrays for a matrix of numbers.
         [pgvector.Vector(memory.words.embedding) for memory in memories],
         embedding_model,
     )
     return tuple(row["id"] for row in rows)
+
+
+async def set_aside(
+    connection: Connection, owner: Owner, hashes: Sequence[bytes]
+) -> dict[bytes, UUID]:
+    """Of these words, the memories that have them, rest on nothing and were never in force."""
+    if not hashes:
+        return {}
+    rows = await connection.fetch(_SQL["set_aside"], *_key(owner), list(hashes))
+    return {row["content_hash"]: row["id"] for row in rows}
+
+
+async def revive(
+    connection: Connection, org_id: UUID, memories: Sequence[NewMemory], embedding_model: str
+) -> None:
+    """Memories that were set aside are in force again, as these; their versions are up to the
+    caller, as is the statement that each rests on."""
+    if memories:
+        await connection.execute(
+            _SQL["revive"],
+            org_id,
+            [plain(_memory_row(memory)) for memory in memories],
+            [pgvector.Vector(memory.words.embedding) for memory in memories],
+            embedding_model,
+        )
 
 
 async def add_statements(
@@ -126,7 +151,7 @@ async def add_statements(
     rows = await connection.fetch(
         _SQL["add_statements"],
         *_key(owner),
-        [_plain(_statement_row(one.stated) | {"memory_id": one.memory_id}) for one in joined],
+        [plain(statement_row(one.stated) | {"memory_id": one.memory_id}) for one in joined],
         [pgvector.Vector(one.stated.embedding) for one in joined],
         embedding_model,
     )
@@ -207,6 +232,14 @@ async def refound(
     )
 
 
+async def note(
+    connection: Connection, org_id: UUID, changes: Mapping[UUID, str], run_id: str | None
+) -> None:
+    """A version of each of these memories, as it is now: by its id, what was done to it."""
+    rows = [{"id": memory, "change": change} for memory, change in changes.items()]
+    await _change(connection, org_id, rows, run_id)
+
+
 async def _change(
     connection: Connection, org_id: UUID, rows: Sequence[dict[str, Any]], run_id: str | None
 ) -> None:
@@ -214,7 +247,7 @@ async def _change(
         await connection.execute(
             _SQL["change"],
             org_id,
-            [_plain(row | {"version_id": new_id(), "run_id": run_id}) for row in rows],
+            [plain(row | {"version_id": new_id(), "run_id": run_id}) for row in rows],
         )
 
 
@@ -223,7 +256,7 @@ async def reword(
 ) -> None:
     """The memory takes these words and where they come from. Its version is up to the caller."""
     await connection.execute(_SQL["keep_words"], org_id, memory_id, words.content_hash)
-    row = _statement_row(words)
+    row = statement_row(words)
     await connection.execute(
         _SQL["reword"],
         org_id,
@@ -254,7 +287,7 @@ async def release(
     if not memory_ids:
         return []
     rows = await connection.fetch(_SQL["release"], org_id, list(memory_ids), embedding_model)
-    return [_stated(row) for row in rows]
+    return [stated_of(row) for row in rows]
 
 
 async def speechless(
@@ -264,7 +297,7 @@ async def speechless(
     found: defaultdict[UUID, list[Stated]] = defaultdict(list)
     rows = await connection.fetch(_SQL["speechless"], org_id, list(memory_ids), embedding_model)
     for row in rows:
-        found[row["memory_id"]].append(_stated(row))
+        found[row["memory_id"]].append(stated_of(row))
     return found
 
 
@@ -280,7 +313,7 @@ async def relate(connection: Connection, org_id: UUID, edges: Sequence[Edge]) ->
             _SQL["relate"],
             org_id,
             [
-                _plain(
+                plain(
                     {
                         "id": new_id(),
                         "from_id": edge.from_id,
@@ -298,13 +331,13 @@ def _key(owner: Owner) -> tuple[UUID, UUID, UUID | None]:
     return owner.org_id, owner.agent_id, owner.user_id
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def plain(row: dict[str, Any]) -> dict[str, Any]:
     """For JSON, which does not know the driver's own class of UUIDs."""
     return {name: str(one) if isinstance(one, UUID) else one for name, one in row.items()}
 
 
 def _memory_row(memory: NewMemory) -> dict[str, Any]:
-    return _statement_row(memory.words) | {
+    return statement_row(memory.words) | {
         "id": memory.id,
         "version_id": new_id(),
         "statement_id": memory.words.id,
@@ -316,7 +349,7 @@ def _memory_row(memory: NewMemory) -> dict[str, Any]:
     }
 
 
-def _statement_row(stated: Stated) -> dict[str, Any]:
+def statement_row(stated: Stated) -> dict[str, Any]:
     fact, made_by = stated.fact, stated.provenance
     return {
         "id": stated.id,
@@ -341,7 +374,8 @@ def _statement_row(stated: Stated) -> dict[str, Any]:
     }
 
 
-def _stated(row: asyncpg.Record) -> Stated:
+def stated_of(row: asyncpg.Record) -> Stated:
+    """A stored statement, with the status of its memory."""
     reason = row["quarantine_reason"]
     return Stated(
         id=row["id"],

@@ -2,6 +2,7 @@
 
     async with database.tenant(org_id) as connection: ...   # row-level security: this org's rows
     async with database.system() as connection: ...         # ids and states across organizations
+    async with database.rehearsal(org_id) as connection: …  # a tenant's, taken back in the end
     await database.call(sql, org_id, …)                     # a function that sets its tenant itself
 
 All settings last for the transaction only, so a pooled connection never keeps the last tenant.
@@ -80,6 +81,13 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def rehearsal(self, org_id: UUID) -> AsyncIterator[Connection]:
+        """As `tenant`, and what it wrote is taken back in the end: nobody ever saw it."""
+        scope = f"SET LOCAL app.org = '{org_id}'"
+        async with self._transaction(scope, end="ROLLBACK") as connection:
+            yield connection
+
+    @asynccontextmanager
     async def system(self) -> AsyncIterator[Connection]:
         """A transaction across organizations, over tables that hold no content."""
         async with self._transaction("SET LOCAL ROLE ibex_system") as connection:
@@ -101,14 +109,14 @@ class Database:
             return False
 
     @asynccontextmanager
-    async def _transaction(self, scope: str) -> AsyncIterator[Connection]:
+    async def _transaction(self, scope: str, *, end: str = "COMMIT") -> AsyncIterator[Connection]:
         try:
             async with self._pool.acquire(timeout=self._acquire_timeout) as connection:
                 try:
                     # One round trip: the simple protocol takes several statements.
                     await connection.execute(f"BEGIN; {scope}")
                     yield connection
-                    await connection.execute("COMMIT")
+                    await connection.execute(end)
                 except BaseException:
                     if not connection.is_closed():
                         await connection.execute("ROLLBACK")

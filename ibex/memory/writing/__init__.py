@@ -14,6 +14,19 @@ the triggers that note every change (migration 0006).
 """
 
 from ibex.memory.writing.hashing import content_hash
-from ibex.memory.writing.writer import MemoryWriter, Settle, WriteResult
+from ibex.memory.writing.writer import (
+    Believed,
+    MemoryWriter,
+    Settle,
+    WriteResult,
+    redact_facts,
+)
 
-__all__ = ["MemoryWriter", "Settle", "WriteResult", "content_hash"]
+__all__ = [
+    "Believed",
+    "MemoryWriter",
+    "Settle",
+    "WriteResult",
+    "content_hash",
+    "redact_facts",
+]

@@ -80,13 +80,12 @@ class MemoryWriter:
         """
         owner = Owner(org_id, agent_id, user_id)
         present = now or datetime.now(UTC)
-        valid = [fact for fact in facts if is_valid(fact, said_at)]
-        redacted = [one for one in map(redact_fact, valid) if says_something(one.fact)]
-        stated = await self._stated(owner, redacted, provenance, said_at, present)
+        redacted = redact_facts(facts, said_at)
+        stated = await self.state(owner, redacted, provenance, said_at, present)
         async with self._database.tenant(org_id) as connection:
             if settle is not None:
                 await settle(connection)
-            done = await self._believe(connection, owner, stated, provenance.run_id, present)
+            done = await self.believe(connection, owner, stated, provenance.run_id, present)
         return WriteResult(
             created=tuple(done.created),
             duplicates=len(redacted) - done.begun,
@@ -99,7 +98,7 @@ class MemoryWriter:
             quarantined=done.quarantined,
         )
 
-    async def _stated(
+    async def state(
         self,
         owner: Owner,
         redacted: Sequence[RedactedFact],
@@ -107,8 +106,10 @@ class MemoryWriter:
         said_at: Mapping[int, datetime],
         now: datetime,
     ) -> list[Stated]:
-        """Of the same words at the same time, believed or not, only the surest; embedded where
-        the words are new."""
+        """The first half of a write, which stores nothing: of the same words at the same time,
+        believed or not, only the surest; embedded where the words are new.
+
+        Raises EmbedderUnavailableError, DatabaseUnavailableError."""
         chosen: dict[tuple[bytes, datetime, Trust], RedactedFact] = {}
         for one in redacted:
             key = (
@@ -142,15 +143,22 @@ class MemoryWriter:
         embedded = await self._embedder.embed([words[digest] for digest in unknown])
         return vectors | dict(zip(unknown, embedded, strict=True))
 
-    async def _believe(
+    async def believe(
         self,
         connection: Connection,
         owner: Owner,
         stated: Sequence[Stated],
         run_id: str | None,
         now: datetime,
-    ) -> "_Done":
-        done = _Done()
+        *,
+        revive: bool = False,
+    ) -> "Believed":
+        """The second half, inside the caller's transaction.
+
+        With `revive`, words that a memory set aside has come back as that memory, with what is
+        known about its use, instead of as a new one.
+        """
+        done = Believed()
         if not stated:
             return done
         await memories_write.lock(connection, owner)
@@ -170,11 +178,24 @@ class MemoryWriter:
                 connection, owner, batch, self._embedding_model, CONFLICT, status
             )
             made = plan(batch, near, self._judge, now)
+            if revive:
+                made = await self._revive(connection, owner, made)
             waiting += await self._apply(connection, owner, made, run_id, done)
             done.begun += sum(memory.words.id in own for memory in made.created)
             if status is Status.QUARANTINED:
                 done.quarantined += len(made.created)
         return done
+
+    async def _revive(self, connection: Connection, owner: Owner, made: Plan) -> Plan:
+        """The plan, with the ids of those that are revived by it in the place of new ones."""
+        hashes = {one.words.content_hash for one in made.created}
+        aside = await memories_write.set_aside(connection, owner, sorted(hashes))
+        revived = {
+            one.id: aside.pop(one.words.content_hash)
+            for one in made.created
+            if one.words.content_hash in aside
+        }
+        return made.renamed(revived)
 
     async def _apply(
         self,
@@ -182,13 +203,14 @@ class MemoryWriter:
         owner: Owner,
         made: Plan,
         run_id: str | None,
-        done: "_Done",
+        done: "Believed",
     ) -> list[Stated]:
         """Closes before it opens: the words of a memory in force are unique. What has to be
         planned again."""
         org_id, model = owner.org_id, self._embedding_model
         moved = [one for one in made.changed if one.moved]
         await memories_write.change(connection, org_id, moved, run_id)
+        await memories_write.revive(connection, org_id, made.revived, model)
         created = await memories_write.insert(connection, owner, made.created, model)
         done.created += created
         touched = set(await memories_write.add_statements(connection, owner, made.joined, model))
@@ -215,6 +237,12 @@ class MemoryWriter:
         return [*made.released, *released]
 
 
+def redact_facts(facts: Sequence[Fact], said_at: Mapping[int, datetime]) -> list[RedactedFact]:
+    """Steps 1 and 2: those that are statements and say something without what is redacted."""
+    valid = [fact for fact in facts if is_valid(fact, said_at)]
+    return [one for one in map(redact_fact, valid) if says_something(one.fact)]
+
+
 def _more_telling(one: RedactedFact, other: RedactedFact | None) -> RedactedFact:
     """Of two with the same words; of two of a category the surer one."""
     if other is None or tells_more(one.fact.category, other.fact.category):
@@ -223,7 +251,7 @@ def _more_telling(one: RedactedFact, other: RedactedFact | None) -> RedactedFact
     return one if same and one.fact.confidence > other.fact.confidence else other
 
 
-class _Done:
+class Believed:
     """What one write has done so far."""
 
     def __init__(self) -> None:

@@ -4,6 +4,12 @@ Alembic compares it with the database (`make db-check`). The services themselves
 the named queries in `ibex/stores/sql`.
 """
 
+from ibex.stores.models.backfill import (
+    Backfill,
+    BackfillChange,
+    BackfillFact,
+    BackfillSession,
+)
 from ibex.stores.models.base import SCHEMA, TENANT_TABLES, Base, metadata
 from ibex.stores.models.checking import CheckResult, SessionMemory
 from ibex.stores.models.conversation import (
@@ -48,6 +54,10 @@ __all__ = [
     "ApiToken",
     "ArchiveFile",
     "AuditLog",
+    "Backfill",
+    "BackfillChange",
+    "BackfillFact",
+    "BackfillSession",
     "Base",
     "BehavioralFingerprint",
     "CheckResult",

@@ -113,6 +113,43 @@ WITH fact AS (
 )
 SELECT id FROM created ORDER BY id;
 
+-- name: set_aside
+-- Of words ($4), the latest memory that has them, rests on nothing and was never in force.
+SELECT DISTINCT ON (content_hash) content_hash, id
+FROM ibex_core.memories m
+WHERE org_id = $1 AND agent_id = $2 AND (user_id = $3 OR (user_id IS NULL AND $3::uuid IS NULL))
+  AND content_hash = ANY ($4::bytea[]) AND valid_to <= valid_from
+  AND NOT EXISTS (
+    SELECT FROM ibex_core.memory_statements s WHERE s.org_id = $1 AND s.memory_id = m.id
+  )
+ORDER BY content_hash, id DESC;
+
+-- name: revive
+-- $2, $3, $4 as $4, $5, $6 of `insert`: memories that were set aside take all that one is made with,
+-- and keep what is known about their use. Their versions are up to the caller.
+UPDATE ibex_core.memories m
+SET category = f.category, subject = f.subject, attribute = f.attribute, content = f.content,
+  confidence = f.confidence, status = f.status, quarantine_reason = f.quarantine_reason,
+  source = f.source, valid_from = f.valid_from, valid_to = f.valid_to,
+  superseded_by = f.superseded_by, session_id = f.session_id, turns = f.turns,
+  message_ids = f.message_ids, extractor = f.extractor, prompt_version = f.prompt_version,
+  model = f.model, run_id = f.run_id, redactions = f.redactions, embedding = f.embedding,
+  embedding_model = $4, updated_at = now()
+FROM ROWS FROM (
+  jsonb_to_recordset($2::jsonb) AS (
+    id uuid, status text, quarantine_reason text, category text, subject text, attribute text,
+    content text, confidence float8, source text, valid_from timestamptz, valid_to timestamptz,
+    superseded_by uuid, session_id uuid, turns int[], message_ids text[], extractor text,
+    prompt_version text, model text, run_id text, redactions jsonb
+  ),
+  unnest($3::vector[])
+) AS f (
+  id, status, quarantine_reason, category, subject, attribute, content, confidence, source,
+  valid_from, valid_to, superseded_by, session_id, turns, message_ids, extractor, prompt_version,
+  model, run_id, redactions, embedding
+)
+WHERE m.org_id = $1 AND m.id = f.id;
+
 -- name: add_statements
 -- $4, $5, $6 as in `insert`. Words of its own has a statement only where they are not the memory's.
 -- What was known as an episode and is a fact, or a wish, is one from now on. The memories of those

@@ -1,0 +1,98 @@
+"""Figures by which two sets of statements about the same session are told apart, without a model.
+
+Each is a plain count, so that those of many sessions add up.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Final, Self
+
+import numpy as np
+
+from ibex.extraction.sources import ADDED
+from ibex.extraction.transcript import TurnText
+from ibex.memory.model import Vector
+from ibex.memory.terms import terms_of
+from ibex.memory.writing.planning import NEAR_DUPLICATE
+
+_PLACEHOLDER: Final = re.compile(r"\[[A-Z_]+\]")
+_SYSTEM: Final = frozenset({"system", "developer"})
+_FEWEST: Final = 2  # terms that say something
+_ECHO: Final = 0.8  # of a statement's terms, the share that stands in the system's words
+
+
+@dataclass(frozen=True)
+class Quality:
+    statements: int = 0
+    near_empty: int = 0  # hardly a word that says something
+    echoes: int = 0  # of the system's own words, which nobody in the conversation said
+    duplicates: int = 0  # that another statement of the session says already
+    terms: int = 0
+    grounded: int = 0  # of these terms, those that were said in the session
+
+    @classmethod
+    def of(
+        cls, contents: Sequence[str], vectors: Sequence[Vector], turns: Sequence[TurnText]
+    ) -> Self:
+        """`vectors` are those of `contents`, of unit length."""
+        said, system = _terms_of_turns(turns)
+        terms = [frozenset(terms_of(_PLACEHOLDER.sub(" ", one))) - ADDED for one in contents]
+        return cls(
+            statements=len(contents),
+            near_empty=sum(len(one) < _FEWEST for one in terms),
+            echoes=sum(
+                len(one & (system - said)) >= _ECHO * len(one) for one in terms if len(one) > 1
+            ),
+            duplicates=_duplicates(vectors),
+            terms=sum(map(len, terms)),
+            grounded=sum(len(one & said) for one in terms),
+        )
+
+    @classmethod
+    def from_figures(cls, figures: Mapping[str, int]) -> Self:
+        """Of what `figures` gave; a figure that is not there is 0."""
+        return cls(**{one.name: int(figures.get(one.name, 0)) for one in fields(cls)})
+
+    @classmethod
+    def total(cls, all_of: Iterable["Quality"]) -> Self:
+        listed = list(all_of)
+        return cls(
+            **{one.name: sum(getattr(each, one.name) for each in listed) for one in fields(cls)}
+        )
+
+    def figures(self) -> dict[str, int]:
+        return asdict(self)
+
+    @property
+    def junk_share(self) -> float:
+        """Of the statements, in [0, 1]."""
+        return (self.near_empty + self.echoes) / max(1, self.statements)
+
+    @property
+    def duplicate_share(self) -> float:
+        return self.duplicates / max(1, self.statements)
+
+    @property
+    def grounded_share(self) -> float:
+        """Of their words, in [0, 1]."""
+        return self.grounded / max(1, self.terms)
+
+
+def _terms_of_turns(turns: Sequence[TurnText]) -> tuple[frozenset[str], frozenset[str]]:
+    """What people, models and tools said, and what the system did."""
+    said: set[str] = set()
+    system: set[str] = set()
+    for turn in turns:
+        for message in turn.messages:
+            (system if message.role in _SYSTEM else said).update(terms_of(message.text))
+    return frozenset(said), frozenset(system)
+
+
+def _duplicates(vectors: Sequence[Vector]) -> int:
+    """Those with an earlier one nearby."""
+    if len(vectors) < 2:
+        return 0
+    rows = np.stack(list(vectors))
+    near = np.tril(rows @ rows.T > NEAR_DUPLICATE, k=-1)
+    return int(near.any(axis=1).sum())

@@ -1,0 +1,440 @@
+"""Backfills in PostgreSQL: what is wanted, how far it is, who works on it, what it would change."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from ibex.backfills.model import (
+    AgentDifference,
+    Backfill,
+    Change,
+    Difference,
+    Kind,
+    ReadSession,
+    ShownChange,
+    State,
+    UnreadSession,
+    Wish,
+)
+from ibex.backfills.quality import Quality
+from ibex.errors import BackfillNotFoundError, ConflictError, InvalidRequestError, LeaseLostError
+from ibex.ids import new_id
+from ibex.memory.trust import Status
+from ibex.stores.memories_write import Owner, plain
+from ibex.stores.postgres import Connection, Database
+from ibex.stores.queries import load
+from ibex.stores.review import Actor
+
+_SQL = load("backfills")
+#: What may be asked for, and of a backfill in which states.
+_MAY_FOLLOW: Final = {
+    State.WAITING: (State.PAUSED, State.WAITING, State.RUNNING, State.READY),
+    State.PAUSED: (State.WAITING, State.RUNNING),
+    State.SWITCHING: (State.READY, State.SWITCHING, State.REVERTING),
+    State.REVERTING: (State.SWITCHED, State.SWITCHING, State.REVERTING),
+    State.DISCARDED: (State.WAITING, State.RUNNING, State.PAUSED, State.READY),
+}
+
+
+@dataclass(frozen=True)
+class Due:
+    org_id: UUID
+    id: UUID
+
+
+class BackfillStore:
+    """Raises BackfillNotFoundError from every method that names a backfill which is not there."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self, org_id: UUID, wish: Wish, actor: Actor, *, state: State = State.WAITING
+    ) -> Backfill:
+        """Raises InvalidRequestError when there is no session to read again."""
+        backfill_id = new_id()
+        async with self._database.tenant(org_id) as connection:
+            await connection.execute(
+                _SQL["add"],
+                org_id,
+                backfill_id,
+                wish.agent_id,
+                wish.since,
+                wish.until,
+                wish.prompt,
+                wish.prompt_version,
+                wish.model,
+                state,
+            )
+            added = await connection.execute(
+                _SQL["add_sessions"], org_id, backfill_id, wish.agent_id, wish.since, wish.until
+            )
+            if added == "INSERT 0 0":
+                raise InvalidRequestError(
+                    "No session that was learned from began in this time.",
+                    hint="Choose an earlier start, or another agent.",
+                )
+            await _audit(connection, org_id, backfill_id, actor, "create", {"prompt": wish.prompt})
+        return await self.backfill(org_id, backfill_id)
+
+    async def backfill(
+        self, org_id: UUID, backfill_id: UUID, *, agent_id: UUID | None = None
+    ) -> Backfill:
+        """With `agent_id`, the figures of that agent's sessions only, and only when it has some."""
+        found = await self._list(org_id, agent_id, backfill_id, None, 1)
+        if not found:
+            raise BackfillNotFoundError
+        return found[0]
+
+    async def backfills(
+        self, org_id: UUID, *, agent_id: UUID | None = None, after: UUID | None = None, limit: int
+    ) -> list[Backfill]:
+        """The newest first; with `agent_id`, those that read sessions of this agent."""
+        return await self._list(org_id, agent_id, None, after, limit)
+
+    async def _list(self, org_id: UUID, *arguments: object) -> list[Backfill]:
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(_SQL["list"], org_id, *arguments)
+        return [_backfill(row) for row in rows]
+
+    async def due(self, limit: int) -> list[Due]:
+        """Backfills of all organizations that nobody works on and somebody should."""
+        async with self._database.system() as connection:
+            rows = await connection.fetch(_SQL["due"], limit)
+        return [Due(row["org_id"], row["id"]) for row in rows]
+
+    async def organization_of(self, backfill_id: UUID) -> UUID:
+        async with self._database.system() as connection:
+            org_id: UUID | None = await connection.fetchval(_SQL["organization_of"], backfill_id)
+        if org_id is None:
+            raise BackfillNotFoundError
+        return org_id
+
+    # --- its worker ---
+
+    async def take(self, org_id: UUID, backfill_id: UUID, worker: str, lease: float) -> State:
+        """Work on it for `lease` seconds. Raises ConflictError when somebody else does, or there is
+        nothing to do."""
+        async with self._database.tenant(org_id) as connection:
+            state = await connection.fetchval(
+                _SQL["take"], org_id, backfill_id, worker, timedelta(seconds=lease)
+            )
+        if state is None:
+            await self._refuse(org_id, backfill_id)
+        return State(state)
+
+    async def renew(self, org_id: UUID, backfill_id: UUID, worker: str, lease: float) -> None:
+        async with self._database.tenant(org_id) as connection:
+            await connection.execute(
+                _SQL["renew"], org_id, backfill_id, worker, timedelta(seconds=lease)
+            )
+
+    async def leave(
+        self, org_id: UUID, backfill_id: UUID, worker: str, state: State, code: str | None = None
+    ) -> None:
+        """The work is done, or stops: what the backfill is from now on."""
+        async with self._database.tenant(org_id) as connection:
+            await connection.execute(_SQL["leave"], org_id, backfill_id, worker, state, code)
+
+    async def hold(
+        self, connection: Connection, org_id: UUID, backfill_id: UUID, worker: str
+    ) -> None:
+        """Until the transaction ends, nobody else is its worker. Raises LeaseLostError."""
+        if await connection.fetchrow(_SQL["hold"], org_id, backfill_id, worker) is None:
+            raise LeaseLostError("Somebody else works on the backfill by now.")
+
+    async def unread(self, org_id: UUID, backfill_id: UUID, limit: int) -> list[UnreadSession]:
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(_SQL["unread"], org_id, backfill_id, limit)
+        return [
+            UnreadSession(
+                session_id=row["session_id"],
+                agent_id=row["agent_id"],
+                user_id=row["user_id"],
+                imported=row["origin"] == "import",
+                through_turn=row["last_extracted_turn"],
+            )
+            for row in rows
+        ]
+
+    async def settle(
+        self, connection: Connection, org_id: UUID, backfill_id: UUID, read: ReadSession
+    ) -> None:
+        await connection.execute(
+            _SQL["settle"],
+            org_id,
+            backfill_id,
+            read.session_id,
+            read.through_turn,
+            read.prompt_tokens,
+            read.completion_tokens,
+            read.seconds,
+            read.before.figures(),
+            read.after.figures(),
+        )
+
+    async def fail(
+        self, org_id: UUID, backfill_id: UUID, session_id: UUID, code: str, max_attempts: int
+    ) -> None:
+        async with self._database.tenant(org_id) as connection:
+            await connection.execute(
+                _SQL["fail"], org_id, backfill_id, session_id, code, max_attempts
+            )
+
+    async def owners(
+        self, org_id: UUID, backfill_id: UUID, *, switched: bool | None = None
+    ) -> list[Owner]:
+        """Whose sessions were read; of those that are switched, or are not."""
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(_SQL["owners"], org_id, backfill_id, switched)
+        return [Owner(org_id, row["agent_id"], row["user_id"]) for row in rows]
+
+    async def put_changes(
+        self, org_id: UUID, backfill_id: UUID, owner: Owner, changes: Sequence[Change]
+    ) -> None:
+        """In the place of those that were found before."""
+        whose = (org_id, backfill_id, owner.agent_id, owner.user_id)
+        async with self._database.tenant(org_id) as connection:
+            await connection.execute(_SQL["forget_changes"], *whose)
+            await connection.execute(_SQL["add_changes"], *whose, [_change(one) for one in changes])
+
+    async def compared(self, org_id: UUID, backfill_id: UUID, unchanged: int) -> None:
+        async with self._database.tenant(org_id) as connection:
+            await connection.execute(_SQL["compared"], org_id, backfill_id, unchanged)
+
+    async def mark_sessions(
+        self,
+        connection: Connection,
+        org_id: UUID,
+        backfill_id: UUID,
+        agent_id: UUID,
+        *,
+        switched: bool,
+    ) -> None:
+        await connection.execute(_SQL["mark_sessions"], org_id, backfill_id, agent_id, switched)
+
+    async def switched(self, org_id: UUID, backfill_id: UUID, revert_until: datetime) -> None:
+        async with self._database.tenant(org_id) as connection:
+            await connection.execute(_SQL["switched"], org_id, backfill_id, revert_until)
+
+    # --- what people ask for ---
+
+    async def ask(self, org_id: UUID, backfill_id: UUID, state: State, actor: Actor) -> Backfill:
+        """Waiting (again; what failed is tried again), paused, switching or reverting.
+
+        Raises ConflictError when it is in no state for it, or somebody works on it.
+        """
+        async with self._database.tenant(org_id) as connection:
+            if state is State.REVERTING:
+                if await connection.fetchval(_SQL["is_settled"], org_id, backfill_id):
+                    raise ConflictError(
+                        "What the backfill replaced is no longer kept (IBEX_BACKFILL_GRACE_DAYS)."
+                    )
+                newer = await connection.fetchval(_SQL["newer"], org_id, backfill_id)
+                if newer is not None:
+                    raise ConflictError(
+                        f"Backfill {newer} was switched after this one for the same sessions.",
+                        hint="Revert that one first.",
+                    )
+            asked = await connection.execute(
+                _SQL["ask"], org_id, backfill_id, state, list(_MAY_FOLLOW[state])
+            )
+            if asked == "UPDATE 1":
+                if state is State.WAITING:
+                    await connection.execute(_SQL["retry"], org_id, backfill_id)
+                await _audit(connection, org_id, backfill_id, actor, state.value)
+        if asked != "UPDATE 1":
+            await self._refuse(org_id, backfill_id)
+        return await self.backfill(org_id, backfill_id)
+
+    async def discard(self, org_id: UUID, backfill_id: UUID, actor: Actor) -> Backfill:
+        """Its facts and differences go; its figures stay. Raises ConflictError once it is switched,
+        and while somebody works on it."""
+        async with self._database.tenant(org_id) as connection:
+            if await connection.fetchval(_SQL["is_switched"], org_id, backfill_id):
+                raise ConflictError(
+                    "The backfill's facts are believed, of some agents at least.",
+                    hint="Revert it first.",
+                )
+            states = list(_MAY_FOLLOW[State.DISCARDED])
+            asked = await connection.execute(
+                _SQL["ask"], org_id, backfill_id, State.DISCARDED, states
+            )
+            if asked == "UPDATE 1":
+                await connection.execute(_SQL["discard"], org_id, backfill_id)
+                await _audit(connection, org_id, backfill_id, actor, "discarded")
+        if asked != "UPDATE 1":
+            await self._refuse(org_id, backfill_id)
+        return await self.backfill(org_id, backfill_id)
+
+    async def difference(
+        self, org_id: UUID, backfill_id: UUID, *, agent_id: UUID | None = None
+    ) -> Difference:
+        async with self._database.tenant(org_id) as connection:
+            counts = await connection.fetch(_SQL["difference"], org_id, backfill_id, agent_id)
+            figures = await connection.fetch(_SQL["quality"], org_id, backfill_id, agent_id)
+            errors = await connection.fetch(_SQL["errors"], org_id, backfill_id, agent_id)
+        return Difference(
+            agents=_by_agent(counts),
+            before=Quality.total(Quality.from_figures(row["before"]) for row in figures),
+            after=Quality.total(Quality.from_figures(row["after"]) for row in figures),
+            errors={row["code"]: row["sessions"] for row in errors},
+        )
+
+    async def changes(
+        self,
+        org_id: UUID,
+        backfill_id: UUID,
+        *,
+        agent_id: UUID | None = None,
+        kind: Kind | None = None,
+        after: UUID | None = None,
+        limit: int,
+    ) -> list[ShownChange]:
+        """With what the memories say: for those who may see content."""
+        async with self._database.tenant(org_id) as connection:
+            rows = await connection.fetch(
+                _SQL["changes"], org_id, backfill_id, agent_id, kind, after, limit
+            )
+        return [_shown(row) for row in rows]
+
+    # --- when it can no longer be taken back ---
+
+    async def expired(self, now: datetime) -> list[Due]:
+        async with self._database.system() as connection:
+            rows = await connection.fetch(_SQL["expired"], now)
+        return [Due(row["org_id"], row["id"]) for row in rows]
+
+    async def forget_replaced(self, due: Due, now: datetime) -> None:
+        """What the switch replaced goes: reverting is over."""
+        async with self._database.tenant(due.org_id) as connection:
+            done = await connection.execute(_SQL["settled"], due.org_id, due.id, now)
+            if done == "UPDATE 1":
+                await connection.execute(_SQL["discard"], due.org_id, due.id)
+
+    async def _refuse(self, org_id: UUID, backfill_id: UUID) -> None:
+        found = await self.backfill(org_id, backfill_id)
+        if found.worker_until is not None:
+            raise ConflictError(
+                "Somebody works on the backfill.", hint="Wait until that is done, then try again."
+            )
+        raise ConflictError(f"The backfill is {found.status}.", hint="See 'ibex backfill show'.")
+
+
+async def _audit(
+    connection: Connection,
+    org_id: UUID,
+    backfill_id: UUID,
+    actor: Actor,
+    what: str,
+    details: dict[str, Any] | None = None,
+) -> None:
+    await connection.execute(
+        _SQL["audit"],
+        org_id,
+        new_id(),
+        actor.kind,
+        actor.id,
+        f"backfill.{what}",
+        str(backfill_id),
+        details or {},
+    )
+
+
+def _backfill(row: asyncpg.Record) -> Backfill:
+    return Backfill(
+        id=row["id"],
+        wish=Wish(
+            row["agent_id"],
+            row["since"],
+            row["until"],
+            row["prompt"],
+            row["prompt_version"],
+            row["model"],
+        ),
+        agent=row["agent"],
+        status=State(row["status"]),
+        last_error=row["last_error"],
+        worker_until=row["worker_until"],
+        created_at=row["created_at"],
+        compared_at=row["compared_at"],
+        switched_at=row["switched_at"],
+        revert_until=row["revert_until"],
+        sessions=row["sessions"],
+        done=row["done"],
+        dead=row["dead"],
+        switched=row["switched"],
+        prompt_tokens=row["prompt_tokens"],
+        completion_tokens=row["completion_tokens"],
+        seconds=row["seconds"],
+        unchanged=row["unchanged"],
+    )
+
+
+def _change(one: Change) -> dict[str, Any]:
+    return plain(
+        {
+            "id": one.id,
+            "kind": one.kind,
+            "differs": one.differs,
+            "memory_id": one.memory_id,
+            "session_id": one.session_id,
+            "content": one.content,
+            "category": one.category,
+            "status": one.status,
+            "confidence": one.confidence,
+            "valid_from": one.valid_from,
+            "valid_to": one.valid_to,
+        }
+    )
+
+
+def _shown(row: asyncpg.Record) -> ShownChange:
+    return ShownChange(
+        change=Change(
+            id=row["id"],
+            kind=Kind(row["kind"]),
+            differs=tuple(row["differs"]),
+            memory_id=row["memory_id"],
+            session_id=row["session_id"],
+            content=row["content"],
+            category=row["category"],
+            status=row["status"],
+            confidence=row["confidence"],
+            valid_from=row["valid_from"],
+            valid_to=row["valid_to"],
+        ),
+        agent_id=row["agent_id"],
+        agent=row["agent"],
+        user=row["user"],
+        before=row["before_content"],
+        before_category=row["before_category"],
+        before_status=row["before_status"],
+    )
+
+
+def _by_agent(rows: Sequence[asyncpg.Record]) -> tuple[AgentDifference, ...]:
+    names: dict[UUID, str] = {}
+    counts: defaultdict[UUID, dict[str, int]] = defaultdict(dict)
+    for row in rows:
+        names[row["agent_id"]] = row["agent"]
+        of = counts[row["agent_id"]]
+        of[row["kind"]] = of.get(row["kind"], 0) + row["memories"]
+        if row["status"] == Status.QUARANTINED:
+            of["quarantined"] = of.get("quarantined", 0) + row["memories"]
+    return tuple(
+        AgentDifference(
+            agent_id=agent,
+            agent=name,
+            added=counts[agent].get(Kind.ADDED, 0),
+            gone=counts[agent].get(Kind.GONE, 0),
+            changed=counts[agent].get(Kind.CHANGED, 0),
+            quarantined=counts[agent].get("quarantined", 0),
+        )
+        for agent, name in names.items()
+    )

@@ -1,0 +1,391 @@
+"""Backfills on the real stores: what a prompt taught is replaced by what another one teaches."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis.asyncio
+
+from ibex.backfills.model import Backfill, Kind, State, Wish
+from ibex.backfills.running import BackfillRunner, Tools
+from ibex.embedded.process import ProcessSpec
+from ibex.embedding import EmbedderClient
+from ibex.errors import BackfillNotFoundError, ConflictError, ProviderUnavailableError
+from ibex.extraction.prompts import BUILT_IN
+from ibex.memory.model import Category, Fact, Provenance, Source
+from ibex.memory.writing import MemoryWriter, redact_facts
+from ibex.settings import Settings
+from ibex.stores import exchange
+from ibex.stores.backfills import BackfillStore
+from ibex.stores.hot import HotCache
+from ibex.stores.identity import IdentityStore
+from ibex.stores.memories_write import Owner
+from ibex.stores.postgres import Database
+from ibex.stores.review import Actor, MemoryReview
+from tests.conftest import free_port
+from tests.integration.recorded import START, add_session
+
+ACTOR = Actor("cli", "tester")
+SINCE = START - timedelta(days=1)
+HOST = "User's database host is db.smoketest.example.com."
+SHORT = "User: I prefer short answers."
+BRIEF = "User prefers short answers."
+ECHO = "The assistant answers questions about databases."
+_STATE = ("memories", "memory_statements", "memory_relationships", "memory_tags")
+
+
+def fact(content: str, day: int = 0, **changes: Any) -> Fact:
+    values: dict[str, Any] = {
+        "category": Category.DECLARATIVE,
+        "content": content,
+        "confidence": 0.9,
+        "source": Source.USER,
+        "turns": (1,),
+        "subject": "User",
+        "valid_from": START + timedelta(days=day),
+    }
+    return Fact(**values | changes)
+
+
+@dataclass
+class Place:
+    """An agent whose sessions were read by an earlier prompt."""
+
+    tools: Tools
+    org_id: UUID
+    agent_id: UUID
+
+    @property
+    def database(self) -> Database:
+        return self.tools.database
+
+    @property
+    def store(self) -> BackfillStore:
+        return BackfillStore(self.database)
+
+    async def session(self, *facts: Fact, user: UUID | None = None) -> UUID:
+        """A session that the pipeline has read, and what an earlier prompt made of it."""
+        session_id = await add_session(self.database, self.org_id, self.agent_id, user_id=user)
+        async with self.database.tenant(self.org_id) as connection:
+            await connection.execute(
+                "UPDATE ibex_core.sessions SET last_extracted_turn = turn_count "
+                "WHERE org_id = $1 AND id = $2",
+                self.org_id,
+                session_id,
+            )
+        await self.teach(session_id, *facts, user=user)
+        return session_id
+
+    async def teach(self, session_id: UUID | None, *facts: Fact, user: UUID | None = None) -> None:
+        writer = MemoryWriter(self.database, self.tools.embedder, self.tools.settings)
+        made_by = Provenance(session_id, "facts/1", "old", "old-model", "run-1")
+        said_at = dict.fromkeys(range(1, 9), START)
+        await writer.write(self.org_id, self.agent_id, user, facts, made_by, said_at)
+
+    async def wait(
+        self, backfill: Backfill, session_id: UUID, *facts: Fact, user: UUID | None = None
+    ) -> None:
+        """What another prompt made of the session, as if a model had been asked."""
+        writer = MemoryWriter(self.database, self.tools.embedder, self.tools.settings)
+        owner = Owner(self.org_id, self.agent_id, user)
+        made_by = Provenance(session_id, "facts/1", "new", "new-model", "run-2")
+        said_at = dict.fromkeys(range(1, 9), START)
+        stated = await writer.state(
+            owner, redact_facts(facts, said_at), made_by, said_at, datetime.now(UTC)
+        )
+        async with self.database.tenant(self.org_id) as connection:
+            await exchange.put_facts(
+                connection,
+                owner,
+                backfill.id,
+                stated,
+                self.tools.settings.embedding_model,
+                memories={},
+            )
+            await connection.execute(
+                "UPDATE ibex_core.backfill_sessions SET status = 'done', through_turn = 8 "
+                "WHERE org_id = $1 AND backfill_id = $2 AND session_id = $3",
+                self.org_id,
+                backfill.id,
+                session_id,
+            )
+
+    async def backfill(self, *, since: datetime = SINCE, model: str = "sandbox") -> Backfill:
+        version = BUILT_IN["v1"].version
+        wish = Wish(self.agent_id, since, None, "v1", version, model)
+        return await self.store.create(self.org_id, wish, ACTOR)
+
+    def runner(self, worker: str = "run-2", **changes: Any) -> BackfillRunner:
+        return BackfillRunner(self.tools, worker, first_wait=0, **changes)
+
+    async def run(self, backfill: Backfill) -> Backfill:
+        return await self.runner().run(self.org_id, backfill.id)
+
+    async def do(self, backfill: Backfill, state: State) -> Backfill:
+        await self.store.ask(self.org_id, backfill.id, state, ACTOR)
+        return await self.run(backfill)
+
+    async def rows(self, table: str = "memories") -> list[dict[str, Any]]:
+        async with self.database.tenant(self.org_id) as connection:
+            found = await connection.fetch(
+                f"SELECT * FROM ibex_core.{table} WHERE org_id = $1 AND agent_id = $2"  # noqa: S608
+                if table in {"memories", "memory_statements"}
+                else f"SELECT * FROM ibex_core.{table} WHERE org_id = $1",  # noqa: S608
+                *((self.org_id, self.agent_id) if table in _STATE[:2] else (self.org_id,)),
+            )
+        return [dict(row) for row in found]
+
+    async def everything(self) -> dict[str, list[str]]:
+        return {
+            table: sorted(map(str, await self.rows(table)))
+            for table in (*_STATE, "memory_versions")
+        }
+
+    async def believed(self) -> dict[str, tuple[UUID, int, int | None]]:
+        """By words, the memory and the days from and until which it holds or held."""
+        return {
+            row["content"]: (
+                row["id"],
+                (row["valid_from"] - START).days,
+                (row["valid_to"] - START).days if row["valid_to"] else None,
+            )
+            for row in await self.rows()
+            if row["valid_to"] is None or row["valid_to"] > row["valid_from"]
+        }
+
+    async def changes(self, backfill: Backfill) -> dict[tuple[Kind, str | None], str | None]:
+        found = await self.store.changes(self.org_id, backfill.id, limit=100)
+        return {(one.change.kind, one.before): one.change.content for one in found}
+
+
+@pytest.fixture
+async def place(
+    settings: Settings,
+    embedder_server: ProcessSpec,
+    sandbox_server: ProcessSpec,
+    database: Database,
+    redis_client: redis.asyncio.Redis,
+    org_id: UUID,
+    agent_id: UUID,
+) -> AsyncIterator[Place]:
+    embedder = EmbedderClient(settings.embedder_endpoint, timeout=10)
+    hot = HotCache(redis_client, database, settings.embedding_model)
+    yield Place(Tools(settings, database, embedder, hot), org_id, agent_id)
+    await embedder.close()
+
+
+async def test_another_reading_is_compared_switched_and_reverted(place: Place) -> None:
+    session_id = await place.session(
+        fact(HOST, valid_from=START + timedelta(minutes=1)),
+        fact(BRIEF, category=Category.PROCEDURAL, turns=(2,)),
+        fact(ECHO),
+    )
+    at_first = await place.everything()
+    ids = await place.believed()
+
+    made = await place.backfill()
+    ready = await place.run(made)
+    assert (ready.status, ready.sessions, ready.done, ready.dead) == (State.READY, 1, 1, 0)
+    assert ready.prompt_tokens > 0
+    assert await place.everything() == at_first
+    assert await place.changes(made) == {(Kind.CHANGED, BRIEF): SHORT, (Kind.GONE, ECHO): None}
+    difference = await place.store.difference(place.org_id, made.id)
+    (counts,) = difference.agents
+    assert (counts.added, counts.gone, counts.changed) == (0, 1, 1)
+    assert ready.unchanged == 1
+    assert (difference.before.statements, difference.after.statements) == (3, 2)
+    assert difference.after.grounded_share > difference.before.grounded_share
+
+    switched = await place.do(made, State.SWITCHING)
+    assert (switched.status, switched.switched) == (State.SWITCHED, 1)
+    now = await place.believed()
+    assert set(now) == {HOST, SHORT}
+    assert now[HOST][0] == ids[HOST][0]
+    by_words = {row["content"]: row for row in await place.rows()}
+    assert by_words[BRIEF]["superseded_by"] == by_words[SHORT]["id"]
+    assert {row["prompt_version"] for row in (by_words[HOST], by_words[SHORT])} == {
+        BUILT_IN["v1"].version
+    }
+    assert by_words[SHORT]["run_id"] == "run-2"
+    versions = {(row["content"], row["change"]) for row in await place.rows("memory_versions")}
+    assert {(ECHO, "set_aside"), (BRIEF, "set_aside"), (HOST, "reextracted")} <= versions
+    hot = await place.tools.hot.read(place.org_id, place.agent_id, None)
+    assert {one.candidate.content for one in hot} == {HOST, SHORT}
+
+    reverted = await place.do(made, State.REVERTING)
+    assert (reverted.status, reverted.switched) == (State.READY, 0)
+    assert await place.believed() == ids
+    assert {row["prompt_version"] for row in await place.rows() if row["id"] == ids[HOST][0]} == {
+        "old"
+    }
+    await place.do(made, State.SWITCHING)
+    assert await place.believed() == now
+    statements = await place.rows("memory_statements")
+    assert {row["session_id"] for row in statements} == {session_id}
+    assert len(statements) == 2
+
+
+async def test_what_a_wrong_fact_ended_holds_again(place: Place) -> None:
+    first, second, third = (f"The staging database host is db{n}.example.com." for n in (1, 2, 3))
+    about = {"subject": "staging database", "attribute": "host"}
+    await place.teach(None, fact(first, 1, **about), fact(third, 9, **about))
+    session_id = await place.session(fact(second, 5, **about))
+    before = await place.believed()
+    assert [before[one][1:] for one in (first, second, third)] == [(1, 5), (5, 9), (9, None)]
+
+    made = await place.backfill()
+    await place.wait(made, session_id)
+    await place.run(made)
+    assert await place.changes(made) == {(Kind.CHANGED, first): first, (Kind.GONE, second): None}
+    await place.do(made, State.SWITCHING)
+    now = await place.believed()
+    assert [now[one][1:] for one in (first, third)] == [(1, 9), (9, None)]
+    assert (now[first][0], now[third][0]) == (before[first][0], before[third][0])
+    await place.do(made, State.REVERTING)
+    assert await place.believed() == before
+
+
+_SAID = (
+    ("The staging database host is db1.example.com.", {"attribute": "host"}),
+    ("The staging database host is db2.example.com.", {"attribute": "host"}),
+    ("The staging database uses the host db1.example.com.", {"attribute": "host"}),
+    ("The staging database host is db1.example.com in Lisbon.", {"attribute": "host"}),
+)
+
+
+async def test_the_switch_leaves_what_the_pipeline_would_have_made(place: Place) -> None:
+    """Whatever stays, goes and comes: as if the new facts alone had ever been written."""
+    identity = IdentityStore(place.database)
+
+    def said(numbers: Sequence[int], day: int) -> list[Fact]:
+        return [
+            fact(_SAID[one][0], day + 3 * at, subject="staging database", **_SAID[one][1])
+            for at, one in enumerate(numbers)
+        ]
+
+    choices = [(0,), (1, 0), (2,), (3, 1)]
+    for number, (kept, gone, new) in enumerate(list(product(choices, repeat=3))[::7]):
+        other = replace(place, agent_id=await identity.create_agent(place.org_id, f"a-{number}"))
+        expected = replace(place, agent_id=await identity.create_agent(place.org_id, f"b-{number}"))
+        stays, goes, comes = said(kept, 1), said(gone, 2), said(new, 3)
+        await other.teach(None, *stays)
+        session_id = await other.session(*goes)
+        twin = await expected.session()
+        before = {words: one[1:] for words, one in (await other.believed()).items()}
+
+        made = await other.backfill()
+        await other.wait(made, session_id, *comes)
+        await other.run(made)
+        await other.do(made, State.SWITCHING)
+        await expected.teach(None, *stays)
+        await expected.teach(twin, *comes)
+        assert {words: one[1:] for words, one in (await other.believed()).items()} == {
+            words: one[1:] for words, one in (await expected.believed()).items()
+        }, (kept, gone, new)
+        await other.do(made, State.REVERTING)
+        assert {words: one[1:] for words, one in (await other.believed()).items()} == before
+
+
+async def test_operators_and_episodes_are_left_alone(place: Place) -> None:
+    session_id = await place.session(
+        fact(HOST), fact(ECHO), fact(BRIEF, category=Category.PROCEDURAL)
+    )
+    review = MemoryReview(place.database, place.tools.hot)
+    ids = {words: one[0] for words, one in (await place.believed()).items()}
+    await review.reject(place.org_id, ids[HOST], ACTOR)
+    await review.expire(place.org_id, ids[ECHO], datetime.now(UTC) + timedelta(days=1), ACTOR)
+    writer = MemoryWriter(place.database, place.tools.embedder, place.tools.settings)
+    said = fact("User: good words.", category=Category.EPISODIC, place=1000)
+    made_by = Provenance(session_id, "episodes/1", "none", "none", "run-1")
+    await writer.write(place.org_id, place.agent_id, None, [said], made_by, {1: START})
+
+    made = await place.backfill()
+    await place.wait(made, session_id, fact(HOST))
+    await place.do(await place.run(made), State.SWITCHING)
+    rows = {row["content"]: row for row in await place.rows()}
+    assert (rows[HOST]["status"], rows[HOST]["valid_to"]) == ("rejected", None)
+    assert rows[ECHO]["valid_to"] is None
+    assert (rows["User: good words."]["valid_to"], rows["User: good words."]["place"]) == (
+        None,
+        1000,
+    )
+    assert rows[BRIEF]["valid_to"] == rows[BRIEF]["valid_from"]
+
+
+async def test_users_stay_apart_and_what_was_learned_meanwhile_stays(place: Place) -> None:
+    identity = IdentityStore(place.database)
+    ada, bob = [await identity.user(place.org_id, name) for name in ("ada", "bob")]
+    sessions = {user: await place.session(fact(BRIEF), user=user) for user in (ada, bob)}
+    made = await place.backfill()
+    for user, session_id in sessions.items():
+        await place.wait(made, session_id, fact(HOST), user=user)
+    await place.run(made)
+    await place.teach(None, fact("User owns a cat."), user=ada)
+    await place.teach(sessions[ada], fact("User owns a dog.", turns=(9,)), user=ada)
+    await place.do(made, State.SWITCHING)
+    found = {
+        (row["user_id"], row["content"]) for row in await place.rows() if row["valid_to"] is None
+    }
+    assert found == {(ada, HOST), (bob, HOST), (ada, "User owns a cat.")}
+
+
+async def test_a_model_that_is_away_leaves_the_rest_for_the_next_worker(place: Place) -> None:
+    await place.session(fact(ECHO))
+    made = await place.backfill()
+    down = place.tools.settings.model_copy(
+        update={"provider_base_url": f"http://127.0.0.1:{free_port()}/v1"}
+    )
+    away = BackfillRunner(replace(place.tools, settings=down), "run-1", first_wait=0)
+    with pytest.raises(ProviderUnavailableError):
+        await away.run(place.org_id, made.id)
+    waiting = await place.store.backfill(place.org_id, made.id)
+    assert (waiting.status, waiting.last_error) == (State.WAITING, "provider_unavailable")
+    assert [due.id for due in await place.store.due(9)] == [made.id]
+    ready = await place.run(made)
+    assert (ready.status, ready.last_error, ready.done) == (State.READY, None, 1)
+    assert await place.store.due(9) == []
+
+
+async def test_one_worker_at_a_time_until_its_lease_ends(place: Place) -> None:
+    await place.session(fact(ECHO))
+    made = await place.backfill()
+    await place.store.take(place.org_id, made.id, "killed", 60)
+    with pytest.raises(ConflictError, match="works on"):
+        await place.run(made)
+    assert await place.store.due(9) == []
+    await place.store.renew(place.org_id, made.id, "killed", -1)
+    assert [due.id for due in await place.store.due(9)] == [made.id]
+    assert (await place.run(made)).status is State.READY
+
+
+async def test_what_is_switched_is_not_discarded_and_a_newer_one_reverts_first(
+    place: Place,
+) -> None:
+    await place.session(fact(ECHO))
+    first, second = [await place.run(await place.backfill()) for _ in range(2)]
+    for one in (first, second):
+        await place.do(one, State.SWITCHING)
+    with pytest.raises(ConflictError, match="Revert"):
+        await place.store.discard(place.org_id, first.id, ACTOR)
+    with pytest.raises(ConflictError, match=str(second.id)):
+        await place.store.ask(place.org_id, first.id, State.REVERTING, ACTOR)
+    await place.do(second, State.REVERTING)
+    await place.do(first, State.REVERTING)
+    assert set(await place.believed()) == {ECHO}
+    gone = await place.store.discard(place.org_id, first.id, ACTOR)
+    assert gone.status is State.DISCARDED
+    assert await place.store.changes(place.org_id, first.id, limit=9) == []
+    with pytest.raises(BackfillNotFoundError):
+        await place.store.backfill(place.org_id, place.agent_id)
+
+    again = await place.do(second, State.SWITCHING)
+    assert again.revert_until is not None
+    (due,) = await place.store.expired(again.revert_until)
+    await place.store.forget_replaced(due, again.revert_until)
+    assert await place.rows("backfill_facts") == []
+    with pytest.raises(ConflictError, match="no longer"):
+        await place.store.ask(place.org_id, second.id, State.REVERTING, ACTOR)
