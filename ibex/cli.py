@@ -17,6 +17,7 @@ from rich.table import Table
 
 from ibex.cli_admin import directive_app, org_app, token_app
 from ibex.cli_agents import agent_app
+from ibex.cli_backfill import backfill_app
 from ibex.cli_embeddings import embeddings_app
 from ibex.cli_explain import explain
 from ibex.cli_export import export_app
@@ -52,6 +53,7 @@ app.add_typer(memory_app, name="memory")
 app.add_typer(export_app, name="export")
 app.add_typer(pipeline_app, name="pipeline")
 app.add_typer(vectors_app, name="vectors")
+app.add_typer(backfill_app, name="backfill")
 app.command()(explain)
 app.command()(sql)
 org_app.command("limits")(org_limits)

@@ -21,6 +21,7 @@ from assets import (
 from assets.checks import SAMPLED, new_memories
 from ibex.extraction.prompts import prompt_named
 from ibex.settings import Settings, load_settings
+from orchestration.backfills import backfill, backfill_sensor, settle_backfills
 from orchestration.housekeeping import housekeeping
 from orchestration.jobs import checks, forgetting, learn, observe, snapshot
 from orchestration.reembedding import reembed
@@ -49,9 +50,20 @@ def definitions(settings: Settings) -> Definitions:
             ]
         ),
         asset_checks=[new_memories, *SAMPLED],
-        jobs=[learn, observe, housekeeping, forgetting, checks, hot_lists, reembed, snapshot],
+        jobs=[
+            learn,
+            observe,
+            housekeeping,
+            forgetting,
+            checks,
+            hot_lists,
+            reembed,
+            snapshot,
+            backfill,
+            settle_backfills,
+        ],
         schedules=SCHEDULES,
-        sensors=[session_sensor(settings), answer_sensor(settings)],
+        sensors=[session_sensor(settings), answer_sensor(settings), backfill_sensor(settings)],
         resources={"stores": stores_resource(settings), "io_manager": run_memory()},
         executor=in_process_executor,
     )

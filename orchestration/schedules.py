@@ -4,6 +4,7 @@ from functools import partial
 
 from dagster import DefaultScheduleStatus, ScheduleDefinition
 
+from orchestration.backfills import settle_backfills
 from orchestration.housekeeping import housekeeping
 from orchestration.jobs import checks, forgetting, snapshot
 from orchestration.usefulness import hot_lists
@@ -16,4 +17,5 @@ SCHEDULES = (
     _running(name="hot_lists_hourly", job=hot_lists, cron_schedule="41 * * * *"),
     _running(name="checks_hourly", job=checks, cron_schedule="53 * * * *"),
     _running(name="snapshot_daily", job=snapshot, cron_schedule="5 3 * * *"),
+    _running(name="settle_backfills_hourly", job=settle_backfills, cron_schedule="5 * * * *"),
 )

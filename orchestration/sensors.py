@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from uuid import UUID
 
 from dagster import (
     DagsterInstance,
@@ -69,6 +70,16 @@ class Watch:
     def answers(self) -> int:
         """How many nobody has looked at. Raises DatabaseUnavailableError."""
         return self._loop.wait(self._answers(), _ANSWER)
+
+    def backfill(self) -> UUID | None:
+        """The oldest that waits for a worker. Raises DatabaseUnavailableError."""
+        return self._loop.wait(self._backfill(), _ANSWER)
+
+    async def _backfill(self) -> UUID | None:
+        from ibex.stores.backfills import BackfillStore  # noqa: PLC0415 — numpy and more
+
+        due = await BackfillStore(await self._connected()).due(1)
+        return due[0].id if due else None
 
     async def _answers(self) -> int:
         waiting = await UsefulnessStore(await self._connected()).waiting()

@@ -19,6 +19,7 @@ async def run_job(
     name: str,
     *,
     only: Sequence[str] | None = None,
+    config: Mapping[str, Any] | None = None,
     fails: bool = False,
 ) -> ExecuteInProcessResult:
     """In a thread: Dagster has a loop of its own, and a thread has one at most."""
@@ -27,7 +28,7 @@ async def run_job(
         with DagsterInstance.ephemeral() as instance:
             job = definitions(settings).resolve_job_def(name)
             result = job.execute_in_process(
-                instance=instance, raise_on_error=False, op_selection=only
+                instance=instance, raise_on_error=False, op_selection=only, run_config=config
             )
         # Its in-memory SQLite must be closed by the thread that opened it.
         gc.collect()

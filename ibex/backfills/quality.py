@@ -78,6 +78,15 @@ class Quality:
         """Of their words, in [0, 1]."""
         return self.grounded / max(1, self.terms)
 
+    def summary(self) -> dict[str, float]:
+        """What people compare: a count, and shares in [0, 1]."""
+        return {
+            "statements": self.statements,
+            "junk_share": round(self.junk_share, 4),
+            "duplicate_share": round(self.duplicate_share, 4),
+            "grounded_share": round(self.grounded_share, 4),
+        }
+
 
 def _terms_of_turns(turns: Sequence[TurnText]) -> tuple[frozenset[str], frozenset[str]]:
     """What people, models and tools said, and what the system did."""

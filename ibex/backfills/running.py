@@ -38,7 +38,7 @@ from ibex.stores.backfills import BackfillStore
 from ibex.stores.hot import HotCache
 from ibex.stores.memories_write import Owner
 from ibex.stores.postgres import Database
-from ibex.stores.sessions import SessionStore
+from ibex.stores.turns import TurnReader
 
 if TYPE_CHECKING:
     from ibex.extraction.llm import ModelClient
@@ -61,6 +61,7 @@ class Tools:
     database: Database
     embedder: EmbedderClient
     hot: HotCache
+    turns: TurnReader
 
 
 class BackfillRunner:
@@ -198,7 +199,7 @@ class BackfillRunner:
 
         started = time.monotonic()
         owner = Owner(org_id, session.agent_id, session.user_id)
-        stored = await SessionStore(self._tools.database).turns(org_id, session.session_id)
+        stored = await self._tools.turns.turns(org_id, session.session_id)
         turns = [one for one in stored if one.number <= session.through_turn]
         texts = [turn_text(turn) for turn in turns]
         said_at = {turn.number: turn.created_at for turn in turns}

@@ -6,13 +6,13 @@ set that is not believed, and nothing is in both. No foreign key leads from a ch
 what it would become; those that lead to memories, sessions, users and agents let erasure reach it.
 
 Revision ID: 0020
-Revises: 0014
+Revises: 0019
 """
 
 from alembic import op
 
 revision = "0020"
-down_revision = "0014"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 

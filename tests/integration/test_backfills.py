@@ -1,6 +1,6 @@
 """Backfills on the real stores: what a prompt taught is replaced by what another one teaches."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -14,7 +14,13 @@ from ibex.backfills.model import Backfill, Kind, State, Wish
 from ibex.backfills.running import BackfillRunner, Tools
 from ibex.embedded.process import ProcessSpec
 from ibex.embedding import EmbedderClient
-from ibex.errors import BackfillNotFoundError, ConflictError, ProviderUnavailableError
+from ibex.errors import (
+    BackfillNotFoundError,
+    ConflictError,
+    InvalidRequestError,
+    ProviderUnavailableError,
+    UnknownPromptError,
+)
 from ibex.extraction.prompts import BUILT_IN
 from ibex.memory.model import Category, Fact, Provenance, Source
 from ibex.memory.writing import MemoryWriter, redact_facts
@@ -24,10 +30,14 @@ from ibex.stores.backfills import BackfillStore
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
 from ibex.stores.memories_write import Owner
+from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.review import Actor, MemoryReview
+from ibex.stores.turns import TurnReader
+from tests.command_line import ibex, shown
 from tests.conftest import free_port
 from tests.integration.recorded import START, add_session
+from tests.pipeline import output, run_job
 
 ACTOR = Actor("cli", "tester")
 SINCE = START - timedelta(days=1)
@@ -66,6 +76,11 @@ class Place:
     @property
     def store(self) -> BackfillStore:
         return BackfillStore(self.database)
+
+    async def name(self) -> str:
+        async with self.database.tenant(self.org_id) as connection:
+            name: str = await connection.fetchval("SELECT name FROM ibex_core.organizations")
+        return name
 
     async def session(self, *facts: Fact, user: UUID | None = None) -> UUID:
         """A session that the pipeline has read, and what an earlier prompt made of it."""
@@ -174,7 +189,8 @@ async def place(
 ) -> AsyncIterator[Place]:
     embedder = EmbedderClient(settings.embedder_endpoint, timeout=10)
     hot = HotCache(redis_client, database, settings.embedding_model)
-    yield Place(Tools(settings, database, embedder, hot), org_id, agent_id)
+    turns = TurnReader.of(database, ObjectStore(settings), settings)
+    yield Place(Tools(settings, database, embedder, hot, turns), org_id, agent_id)
     await embedder.close()
 
 
@@ -369,7 +385,7 @@ async def test_what_is_switched_is_not_discarded_and_a_newer_one_reverts_first(
     first, second = [await place.run(await place.backfill()) for _ in range(2)]
     for one in (first, second):
         await place.do(one, State.SWITCHING)
-    with pytest.raises(ConflictError, match="Revert"):
+    with pytest.raises(ConflictError, match="are believed"):
         await place.store.discard(place.org_id, first.id, ACTOR)
     with pytest.raises(ConflictError, match=str(second.id)):
         await place.store.ask(place.org_id, first.id, State.REVERTING, ACTOR)
@@ -389,3 +405,66 @@ async def test_what_is_switched_is_not_discarded_and_a_newer_one_reverts_first(
     assert await place.rows("backfill_facts") == []
     with pytest.raises(ConflictError, match="no longer"):
         await place.store.ask(place.org_id, second.id, State.REVERTING, ACTOR)
+
+
+@pytest.mark.usefixtures("redis_server", "s3_server")
+async def test_the_job_takes_what_waits_or_makes_its_own(place: Place, settings: Settings) -> None:
+    await place.session(fact(ECHO))
+    made = await place.backfill()
+
+    async def work(**wanted: str) -> Mapping[str, Any]:
+        config = {"ops": {"read_again": {"config": wanted}}}
+        return output(await run_job(settings, "backfill", config=config))
+
+    found = await work(backfill=str(made.id))
+    assert (found["backfill"], found["state"]) == (str(made.id), State.READY)
+    assert (found["gone"], found["added"], found["sessions"]) == (1, 2, 1)
+    assert not any(words in str(found) for words in (ECHO, HOST, SHORT))
+    await place.store.ask(place.org_id, made.id, State.SWITCHING, ACTOR)
+    assert (await work(backfill=str(made.id)))["state"] == State.SWITCHED
+    assert set(await place.believed()) == {HOST, SHORT}
+
+    org = await place.name()
+    another = await work(org=org, since="2026-01-01")
+    assert another["backfill"] != str(made.id)
+    assert (another["gone"], another["added"], another["unchanged"]) == (0, 0, 2)
+
+
+@pytest.mark.usefixtures("environment", "s3_server")
+async def test_the_command_line_from_the_wish_to_the_way_back(
+    place: Place,
+) -> None:
+    await place.session(fact(ECHO))
+    own = ("--org", await place.name())
+    made = await ibex("backfill", "memories", "--since", "2026-01-01", "--model", "sandbox", *own)
+    assert (made["status"], made["done"], made["agents"][0]["gone"]) == ("ready", 1, 1)
+    (listed,) = await ibex("backfill", "list", *own)
+    assert listed["id"] == made["id"]
+    assert (await ibex("backfill", "show", made["id"], *own))["after"]["statements"] == 2
+
+    told = await shown("backfill", "diff", made["id"], *own)
+    assert ECHO not in told
+    sampled = await ibex("backfill", "diff", made["id"], "--samples", "9", *own)
+    assert {(one["before"], one["after"]) for one in sampled["samples"]} == {
+        (ECHO, None),
+        (None, HOST),
+        (None, SHORT),
+    }
+    only = await ibex("backfill", "diff", made["id"], "--samples", "9", "--kind", "gone", *own)
+    assert [one["before"] for one in only["samples"]] == [ECHO]
+
+    assert (await ibex("backfill", "switch", made["id"], "--yes", *own))["status"] == "switched"
+    assert set(await place.believed()) == {HOST, SHORT}
+    with pytest.raises(ConflictError):
+        await ibex("backfill", "discard", made["id"], "--yes", *own)
+    assert (await ibex("backfill", "revert", made["id"], *own))["status"] == "ready"
+    assert set(await place.believed()) == {ECHO}
+    gone = await ibex("backfill", "discard", made["id"], "--yes", *own)
+    assert (gone["status"], gone["sessions"]) == ("discarded", 1)
+
+    waiting = await ibex("backfill", "memories", "--since", "2026-01-01", "--background", *own)
+    assert waiting["status"] == "waiting"
+    with pytest.raises(InvalidRequestError, match="No session"):
+        await ibex("backfill", "memories", "--since", "2030-01-01", *own)
+    with pytest.raises(UnknownPromptError):
+        await ibex("backfill", "memories", "--since", "2026-01-01", "--prompt", "v9", *own)

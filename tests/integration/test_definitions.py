@@ -82,6 +82,8 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         "reembed",
         "hot_lists",
         "snapshot",
+        "backfill",
+        "settle_backfills",
         "__ASSET_JOB",
     }
     for name in ("learn", "observe", "forgetting", "checks", "snapshot"):
@@ -92,6 +94,7 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
     } == {
         ("session_sensor", "learn", 4, DefaultSensorStatus.RUNNING),
         ("answer_sensor", "observe", 60, DefaultSensorStatus.RUNNING),
+        ("backfill_sensor", "backfill", 15, DefaultSensorStatus.RUNNING),
     }
     assert {
         (one.name, one.job_name, one.cron_schedule, one.default_status)
@@ -102,4 +105,10 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         ("hot_lists_hourly", "hot_lists", "41 * * * *", DefaultScheduleStatus.RUNNING),
         ("checks_hourly", "checks", "53 * * * *", DefaultScheduleStatus.RUNNING),
         ("snapshot_daily", "snapshot", "5 3 * * *", DefaultScheduleStatus.RUNNING),
+        (
+            "settle_backfills_hourly",
+            "settle_backfills",
+            "5 * * * *",
+            DefaultScheduleStatus.RUNNING,
+        ),
     }

@@ -1,0 +1,471 @@
+"""`ibex backfill …`: read sessions again with another prompt or model, compare, switch, revert."""
+
+import asyncio
+import getpass
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from uuid import UUID
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ibex.cli_admin import Json, Org
+from ibex.errors import InvalidRequestError
+from ibex.ids import parse_id
+from ibex.settings import Settings, load_settings
+from ibex.stores.identity import IdentityStore
+from ibex.stores.postgres import Database
+
+if TYPE_CHECKING:
+    from ibex.backfills.model import Backfill, Difference, Kind, ShownChange, State
+
+backfill_app = typer.Typer(
+    help="Read sessions again with another prompt or model.", no_args_is_help=True
+)
+
+T = TypeVar("T")
+_PAGE = 100
+_Id = Annotated[str, typer.Argument(help="The backfill's id.")]
+_Agent = Annotated[str | None, typer.Option(help="Of this agent only.")]
+_Background = Annotated[
+    bool, typer.Option("--background", help="Let the pipeline do it, and return at once.")
+]
+_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@backfill_app.command("memories")
+def memories(
+    since: Annotated[datetime, typer.Option(help="Sessions that began from here on, UTC.")],
+    until: Annotated[datetime | None, typer.Option(help="And before this.")] = None,
+    agent: _Agent = None,
+    prompt: Annotated[str | None, typer.Option(help="Its name; default: the one in use.")] = None,
+    model: Annotated[str | None, typer.Option(help="Default: the one in use.")] = None,
+    org: Org = "demo",
+    background: _Background = False,
+    json: Json = False,
+) -> None:
+    """Extract facts from sessions once more, beside what is believed, and show the difference.
+
+    Nothing that is believed changes before 'ibex backfill switch'. Harmless to stop: 'ibex backfill
+    run' goes on.
+    """
+    from ibex.backfills.model import State  # noqa: PLC0415 — not for the CLI's start
+    from ibex.backfills.wishing import wish  # noqa: PLC0415
+
+    async def create(opened: "_Opened") -> "Backfill":
+        agent_id = await opened.agent_id(agent)
+        wanted = wish(opened.settings, since, until, agent_id=agent_id, prompt=prompt, model=model)
+        state = State.WAITING if background else State.PAUSED
+        return await opened.store.create(opened.org_id, wanted, _actor(), state=state)
+
+    made = _with(org, create)
+    if not json:
+        _console().print(f"Backfill {made.id}: {made.sessions:,} sessions.")
+    _go_on(made, org, background=background, json=json)
+
+
+@backfill_app.command("run")
+def run(
+    backfill: _Id, org: Org = "demo", background: _Background = False, json: Json = False
+) -> None:
+    """Go on with one that was stopped; sessions that could not be read are tried again."""
+    from ibex.backfills.model import State  # noqa: PLC0415
+
+    state = State.WAITING
+    _go_on(_ask(backfill, org, state), org, background=background, json=json)
+
+
+@backfill_app.command("list")
+def list_backfills(org: Org = "demo", agent: _Agent = None, json: Json = False) -> None:
+    """All backfills, the newest first."""
+
+    async def work(opened: "_Opened") -> list["Backfill"]:
+        agent_id = await opened.agent_id(agent)
+        found: list[Backfill] = []
+        while True:
+            page = await opened.store.backfills(
+                opened.org_id,
+                agent_id=agent_id,
+                after=found[-1].id if found else None,
+                limit=_PAGE,
+            )
+            found += page
+            if len(page) < _PAGE:
+                return found
+
+    found = _with(org, work)
+    if json:
+        _print([_as_dict(one) for one in found])
+        return
+    if not found:
+        Console().print("There is none. 'ibex backfill memories --since 2026-01-01' makes one.")
+        return
+    table = Table(
+        "id", "state", "sessions", "agent", "prompt", "model", "since", box=None, padding=(0, 2)
+    )
+    for one in found:
+        done = f"{one.done + one.dead:,} of {one.sessions:,}"
+        wish = one.wish
+        table.add_row(
+            str(one.id), _state(one), done, one.agent or "all", wish.prompt, wish.model,
+            f"{wish.since:%Y-%m-%d}",
+        )  # fmt: skip
+    Console().print(table)
+
+
+@backfill_app.command("show")
+def show(backfill: _Id, org: Org = "demo", json: Json = False) -> None:
+    """How far one is, what it has cost, and how its statements compare with those before."""
+    found, difference = _read(backfill, org)
+    if json:
+        _print(_as_dict(found) | _difference(difference, found))
+    else:
+        _show(found, difference)
+
+
+@backfill_app.command("diff")
+def diff(
+    backfill: _Id,
+    org: Org = "demo",
+    agent: _Agent = None,
+    samples: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Show what so many of them say.")
+    ] = 0,
+    kind: Annotated[
+        str | None, typer.Option(help="Samples of this kind: added, gone or changed.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What switching changes, by agent: memories that are added, gone and changed."""
+    from ibex.backfills.model import Kind  # noqa: PLC0415
+
+    if kind is not None and kind not in set(Kind):
+        raise InvalidRequestError(f"A kind is one of {', '.join(Kind)}.")
+    wanted = Kind(kind) if kind else None
+    found, difference = _read(backfill, org, agent)
+    shown = _samples(backfill, org, agent, wanted, samples) if samples else []
+    if json:
+        listed = {"samples": [_change(one) for one in shown]} if samples else {}
+        _print({"id": found.id, "status": found.status} | _difference(difference, found) | listed)
+        return
+    if found.compared_at is None:
+        raise InvalidRequestError(
+            "The backfill is not compared yet.", hint="See 'ibex backfill show'."
+        )
+    _show_difference(found, difference)
+    _show_samples(shown)
+
+
+@backfill_app.command("switch")
+def switch(
+    backfill: _Id,
+    org: Org = "demo",
+    background: _Background = False,
+    yes: _Yes = False,
+    json: Json = False,
+) -> None:
+    """Believe what the backfill found, instead of what the same sessions taught before."""
+    from ibex.backfills.model import State  # noqa: PLC0415
+
+    found, difference = _read(backfill, org)
+    if not yes:
+        _show_difference(found, difference)
+        typer.confirm("Switch?", abort=True)
+    _go_on(_ask(backfill, org, State.SWITCHING), org, background=background, json=json)
+
+
+@backfill_app.command("revert")
+def revert(
+    backfill: _Id, org: Org = "demo", background: _Background = False, json: Json = False
+) -> None:
+    """Believe what was believed before the switch; possible for IBEX_BACKFILL_GRACE_DAYS."""
+    from ibex.backfills.model import State  # noqa: PLC0415
+
+    _go_on(_ask(backfill, org, State.REVERTING), org, background=background, json=json)
+
+
+@backfill_app.command("discard")
+def discard(backfill: _Id, org: Org = "demo", yes: _Yes = False, json: Json = False) -> None:
+    """Delete what a backfill found that is not switched. Its figures stay."""
+    backfill_id = _id(backfill)
+    if not yes:
+        typer.confirm("Delete what this backfill found?", abort=True)
+    found = _with(org, lambda opened: opened.store.discard(opened.org_id, backfill_id, _actor()))
+    _print(_as_dict(found)) if json else Console().print("Discarded.")
+
+
+def _go_on(made: "Backfill", org: str, *, background: bool, json: bool) -> None:
+    """Work on it here, with progress, or leave it to the pipeline."""
+    if background:
+        if json:
+            _print(_as_dict(made))
+        else:
+            _console().print(f"The pipeline works on it: 'ibex backfill show {made.id}'.")
+        return
+    done = _work(made, org, quiet=json)
+    difference = _read(str(made.id), org)[1]
+    if json:
+        _print(_as_dict(done) | _difference(difference, done))
+        return
+    _show(done, difference)
+
+
+def _work(made: "Backfill", org: str, *, quiet: bool) -> "Backfill":
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=_console(),
+        disable=quiet,
+    )
+
+    async def work() -> "Backfill":
+        from ibex.backfills.model import State  # noqa: PLC0415
+        from ibex.backfills.opening import open_tools  # noqa: PLC0415
+        from ibex.backfills.running import BackfillRunner  # noqa: PLC0415
+
+        tasks: dict[str, Any] = {}
+
+        def watch(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what)
+            progress.update(tasks[what], completed=done, total=total)
+
+        async with open_tools(load_settings()) as tools:
+            org_id = await IdentityStore(tools.database).organization(org)
+            runner = BackfillRunner(tools, f"backfill-{made.id}", watch=watch)
+            return await runner.run(org_id, made.id, on_error=State.PAUSED)
+
+    try:
+        with progress:
+            return asyncio.run(work())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        if not quiet:
+            _console().print(f"Stopped. 'ibex backfill run {made.id}' goes on.")
+        raise KeyboardInterrupt from None
+
+
+class _Opened:
+    def __init__(self, settings: Settings, database: Database, org_id: UUID) -> None:
+        from ibex.stores.backfills import BackfillStore  # noqa: PLC0415
+
+        self.settings = settings
+        self.org_id = org_id
+        self.store: BackfillStore = BackfillStore(database)
+        self._identity = IdentityStore(database)
+
+    async def agent_id(self, name: str | None) -> UUID | None:
+        return (await self._identity.agent(self.org_id, name)).id if name else None
+
+
+def _with(org: str, work: Callable[[_Opened], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with _opened(org) as opened:
+            return await work(opened)
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def _opened(org: str) -> AsyncIterator[_Opened]:
+    settings = load_settings()
+    database = await Database.connect(
+        settings.app_dsn, name="cli", max_size=1, command_timeout=60.0
+    )
+    try:
+        yield _Opened(settings, database, await IdentityStore(database).organization(org))
+    finally:
+        await database.close()
+
+
+def _ask(backfill: str, org: str, state: "State") -> "Backfill":
+    backfill_id = _id(backfill)
+    return _with(org, lambda one: one.store.ask(one.org_id, backfill_id, state, _actor()))
+
+
+def _read(backfill: str, org: str, agent: str | None = None) -> tuple["Backfill", "Difference"]:
+    backfill_id = _id(backfill)
+
+    async def work(opened: _Opened) -> tuple["Backfill", "Difference"]:
+        agent_id = await opened.agent_id(agent)
+        found = await opened.store.backfill(opened.org_id, backfill_id, agent_id=agent_id)
+        return found, await opened.store.difference(opened.org_id, backfill_id, agent_id=agent_id)
+
+    return _with(org, work)
+
+
+def _samples(
+    backfill: str, org: str, agent: str | None, kind: "Kind | None", limit: int
+) -> list["ShownChange"]:
+    backfill_id = _id(backfill)
+
+    async def work(opened: _Opened) -> list["ShownChange"]:
+        return await opened.store.changes(
+            opened.org_id,
+            backfill_id,
+            agent_id=await opened.agent_id(agent),
+            kind=kind,
+            limit=limit,
+        )
+
+    return _with(org, work)
+
+
+def _actor() -> Any:
+    from ibex.stores.review import Actor  # noqa: PLC0415
+
+    return Actor("cli", getpass.getuser())
+
+
+def _id(text: str) -> UUID:
+    identifier = parse_id(text)
+    if identifier is None:
+        raise InvalidRequestError("This is not a backfill's id: it is a UUID.")
+    return identifier
+
+
+def _print(value: object) -> None:
+    sys.stdout.write(orjson.dumps(value, default=str).decode() + "\n")
+
+
+def _console() -> Console:
+    return Console(stderr=True)
+
+
+def _state(one: "Backfill") -> str:
+    return f"{one.status} ({one.last_error})" if one.last_error else one.status.value
+
+
+def _as_dict(one: "Backfill") -> dict[str, Any]:
+    wish = one.wish
+    return {
+        "id": one.id,
+        "status": one.status.value,
+        "last_error": one.last_error,
+        "agent": one.agent,
+        "since": wish.since,
+        "until": wish.until,
+        "prompt": wish.prompt,
+        "prompt_version": wish.prompt_version,
+        "model": wish.model,
+        "sessions": one.sessions,
+        "done": one.done,
+        "dead": one.dead,
+        "switched": one.switched,
+        "prompt_tokens": one.prompt_tokens,
+        "completion_tokens": one.completion_tokens,
+        "seconds": round(one.seconds, 3),
+        "created_at": one.created_at,
+        "compared_at": one.compared_at,
+        "switched_at": one.switched_at,
+        "revert_until": one.revert_until,
+    }
+
+
+def _difference(difference: "Difference", found: "Backfill") -> dict[str, Any]:
+    return {
+        "agents": [
+            {
+                "agent": one.agent,
+                "added": one.added,
+                "gone": one.gone,
+                "changed": one.changed,
+                "quarantined": one.quarantined,
+            }
+            for one in difference.agents
+        ],
+        "unchanged": found.unchanged,
+        "before": difference.before.summary(),
+        "after": difference.after.summary(),
+        "errors": dict(difference.errors),
+    }
+
+
+def _change(one: "ShownChange") -> dict[str, Any]:
+    change = one.change
+    return {
+        "kind": change.kind.value,
+        "differs": list(change.differs),
+        "agent": one.agent,
+        "user": one.user,
+        "memory_id": change.memory_id,
+        "before": one.before,
+        "after": change.content,
+        "category": change.category,
+        "status": change.status,
+        "session_id": change.session_id,
+        "valid_from": change.valid_from,
+        "valid_to": change.valid_to,
+    }
+
+
+def _show(found: "Backfill", difference: "Difference") -> None:
+    wish, console = found.wish, Console()
+    span = f"{wish.since:%Y-%m-%d %H:%M}" + (
+        f" to {wish.until:%Y-%m-%d %H:%M}" if wish.until else ""
+    )
+    rows = [
+        ("backfill", str(found.id)),
+        ("state", _state(found)),
+        ("sessions", f"{found.done:,} of {found.sessions:,} read, {found.dead:,} not readable"),
+        ("began", span),
+        ("agent", found.agent or "all"),
+        ("prompt", f"{wish.prompt} ({wish.prompt_version})"),
+        ("model", wish.model),
+        ("tokens", f"{found.prompt_tokens:,} in, {found.completion_tokens:,} out"),
+    ]
+    if found.revert_until:
+        rows.append(("revertible", f"until {found.revert_until:%Y-%m-%d %H:%M} UTC"))
+    for code, count in difference.errors.items():
+        rows.append(("failed", f"{count:,} sessions: {code}"))
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    console.print(table)
+    if found.compared_at:
+        _show_difference(found, difference)
+
+
+def _show_difference(found: "Backfill", difference: "Difference") -> None:
+    console = Console()
+    table = Table("agent", "added", "gone", "changed", "to review", box=None, padding=(0, 2))
+    for one in difference.agents:
+        table.add_row(
+            Text(one.agent),
+            *(f"{n:,}" for n in (one.added, one.gone, one.changed, one.quarantined)),
+        )
+    console.print(table if difference.agents else "Switching changes nothing.")
+    console.print(f"{found.unchanged:,} memories stay as they are.")
+    quality = Table("of the same sessions", "before", "after", box=None, padding=(0, 2))
+    sides = difference.before, difference.after
+    quality.add_row("statements", *(f"{one.statements:,}" for one in sides))
+    quality.add_row("junk", *(f"{one.junk_share:.1%}" for one in sides))
+    quality.add_row("duplicates", *(f"{one.duplicate_share:.1%}" for one in sides))
+    quality.add_row("words that were said", *(f"{one.grounded_share:.1%}" for one in sides))
+    console.print(quality)
+
+
+def _show_samples(samples: list["ShownChange"]) -> None:
+    if not samples:
+        return
+    table = Table("", "agent", "user", "before", "after", box=None, padding=(0, 2))
+    for one in samples:
+        what = one.change.kind.value
+        if one.change.differs:
+            what += f" ({', '.join(one.change.differs)})"
+        said = (Text(_plain(text or "")) for text in (one.before, one.change.content))
+        table.add_row(what, Text(one.agent), Text(one.user or "-"), *said)
+    Console().print(table)
+
+
+def _plain(text: str) -> str:
+    """What a memory says is no markup, and no control sequence for the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
