@@ -5,6 +5,7 @@ import getpass
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
@@ -362,6 +363,7 @@ def _as_dict(one: "Backfill") -> dict[str, Any]:
         "switched": one.switched,
         "prompt_tokens": one.prompt_tokens,
         "completion_tokens": one.completion_tokens,
+        "cost_usd": one.cost_usd,
         "seconds": round(one.seconds, 3),
         "created_at": one.created_at,
         "compared_at": one.compared_at,
@@ -385,6 +387,7 @@ def _difference(difference: "Difference", found: "Backfill") -> dict[str, Any]:
         "unchanged": found.unchanged,
         "before": difference.before.summary(),
         "after": difference.after.summary(),
+        "spent_before": asdict(difference.spent_before),
         "errors": dict(difference.errors),
     }
 
@@ -450,6 +453,10 @@ def _show_difference(found: "Backfill", difference: "Difference") -> None:
     quality.add_row("junk", *(f"{one.junk_share:.1%}" for one in sides))
     quality.add_row("duplicates", *(f"{one.duplicate_share:.1%}" for one in sides))
     quality.add_row("words that were said", *(f"{one.grounded_share:.1%}" for one in sides))
+    spent = difference.spent_before, found
+    quality.add_row("tokens", *(f"{one.prompt_tokens + one.completion_tokens:,}" for one in spent))
+    costs = (one.cost_usd for one in spent)
+    quality.add_row("cost", *("-" if cost is None else f"${cost:,.4f}" for cost in costs))
     console.print(quality)
 
 

@@ -10,7 +10,6 @@ from dagster import (
     DefaultSensorStatus,
     OpExecutionContext,
     RetryPolicy,
-    RunConfig,
     RunRequest,
     RunsFilter,
     SensorDefinition,
@@ -177,8 +176,8 @@ def backfill_sensor(settings: Settings) -> SensorDefinition:
         reason = _reason_to_wait(context.instance, datetime.now(UTC))
         if reason:
             return SkipReason(reason)
-        config = WantedBackfill(backfill=str(waiting))
-        return RunRequest(run_config=RunConfig(ops={"read_again": config}))
+        config = {"backfill": str(waiting)}
+        return RunRequest(run_config={"ops": {read_again.name: {"config": config}}})
 
     return evaluate
 

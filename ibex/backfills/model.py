@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -61,6 +62,7 @@ class Backfill:
     switched: int  # sessions whose facts are believed
     prompt_tokens: int
     completion_tokens: int
+    cost_usd: Decimal | None  # None: no price is set for the model
     seconds: float  # of the model and the embedder, over all sessions
     unchanged: int  # memories of these sessions that stay as they are
 
@@ -82,6 +84,7 @@ class ReadSession:
     through_turn: int
     prompt_tokens: int
     completion_tokens: int
+    cost_usd: Decimal | None
     seconds: float
     before: Quality
     after: Quality
@@ -130,10 +133,20 @@ class AgentDifference:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What was asked of models."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: Decimal | None
+
+
+@dataclass(frozen=True)
 class Difference:
     agents: tuple[AgentDifference, ...]
     before: Quality
     after: Quality
+    spent_before: Spent  # by the pipeline, on the same sessions
     errors: Mapping[str, int]  # codes of sessions that could not be read, and how many
 
 

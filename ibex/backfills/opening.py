@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import redis.asyncio
@@ -10,6 +11,7 @@ from ibex.backfills.running import Tools
 from ibex.embedding import EmbedderClient
 from ibex.settings import Settings
 from ibex.stores.hot import HotCache
+from ibex.stores.model_slots import SlotLimits, open_model_slots
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.turns import TurnReader
@@ -43,4 +45,11 @@ async def open_tools(settings: Settings) -> AsyncIterator[Tools]:
             embedder,
             HotCache(cache, database, settings.embedding_model),
             TurnReader.of(database, objects, settings),
+            await opened.enter_async_context(open_model_slots(settings, _limits(settings))),
         )
+
+
+def _limits(settings: Settings) -> SlotLimits:
+    """Of the calls at once that the model may have, the last is left to the pipeline."""
+    limits = SlotLimits.of(settings)
+    return replace(limits, at_once=max(1, limits.at_once - 1))

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -28,8 +29,12 @@ from ibex.backfills.model import (
 from ibex.backfills.quality import Quality
 from ibex.embedding import EmbedderClient
 from ibex.errors import ConflictError, DependencyError, IbexError, LeaseLostError
+from ibex.extraction.completion import Meter
+from ibex.extraction.extract import Extraction, extract_facts
 from ibex.extraction.prompts import Prompt, prompt_named
 from ibex.extraction.reading import turn_text
+from ibex.extraction.spending import spent
+from ibex.extraction.transcript import TurnText
 from ibex.memory.model import Provenance
 from ibex.memory.writing import MemoryWriter, redact_facts
 from ibex.settings import Settings
@@ -37,8 +42,10 @@ from ibex.stores import exchange
 from ibex.stores.backfills import BackfillStore
 from ibex.stores.hot import HotCache
 from ibex.stores.memories_write import Owner
+from ibex.stores.model_slots import ModelSlots
 from ibex.stores.postgres import Database
 from ibex.stores.turns import TurnReader
+from ibex.stores.usage import Purpose, UsageStore
 
 if TYPE_CHECKING:
     from ibex.extraction.llm import ModelClient
@@ -62,6 +69,7 @@ class Tools:
     embedder: EmbedderClient
     hot: HotCache
     turns: TurnReader
+    slots: ModelSlots
 
 
 class BackfillRunner:
@@ -129,12 +137,7 @@ class BackfillRunner:
                 "The prompt is not the one that the backfill was made for.",
                 hint="Make a new backfill, or give the prompt its words back.",
             )
-        llm = ModelClient(
-            settings.provider_url,
-            settings.provider_key,
-            backfill.wish.model,
-            settings.extraction_timeout,
-        )
+        llm = ModelClient.of(settings, self._tools.slots, backfill.wish.model)
         outages, read = 0, backfill.done + backfill.dead
         try:
             self._watch("sessions", read, backfill.sessions)
@@ -195,15 +198,13 @@ class BackfillRunner:
         llm: "ModelClient",
         prompt: Prompt,
     ) -> None:
-        from ibex.extraction.extract import extract_facts  # noqa: PLC0415
-
         started = time.monotonic()
         owner = Owner(org_id, session.agent_id, session.user_id)
         stored = await self._tools.turns.turns(org_id, session.session_id)
         turns = [one for one in stored if one.number <= session.through_turn]
         texts = [turn_text(turn) for turn in turns]
         said_at = {turn.number: turn.created_at for turn in turns}
-        extraction = await extract_facts(texts, llm, prompt, imported=session.imported)
+        extraction, cost = await self._extracted(owner, session, texts, llm, prompt)
         facts = await self._writer.state(
             owner,
             redact_facts(extraction.facts, said_at),
@@ -238,11 +239,44 @@ class BackfillRunner:
                     through_turn=session.through_turn,
                     prompt_tokens=extraction.prompt_tokens,
                     completion_tokens=extraction.completion_tokens,
+                    cost_usd=cost,
                     seconds=time.monotonic() - started,
                     before=before,
                     after=after,
                 ),
             )
+
+    async def _extracted(
+        self,
+        owner: Owner,
+        session: UnreadSession,
+        turns: list[TurnText],
+        llm: "ModelClient",
+        prompt: Prompt,
+    ) -> tuple[Extraction, Decimal | None]:
+        """What the model finds, and its price; a try that fails is in the books as well."""
+        meter, succeeded, entry = Meter(), False, None
+        try:
+            extraction = await extract_facts(
+                turns, llm, prompt, imported=session.imported, meter=meter
+            )
+            succeeded = True
+        finally:
+            entry = spent(
+                meter,
+                self._tools.settings,
+                Purpose.BACKFILL,
+                prompt.version,
+                model=llm.model,
+                run_id=self._worker,
+                org_id=owner.org_id,
+                agent_id=owner.agent_id,
+                session_id=session.session_id,
+                succeeded=succeeded,
+            )
+            if entry is not None:
+                await UsageStore(self._tools.database).add(entry)
+        return extraction, entry.cost_usd if entry else None
 
     async def _compare(self, org_id: UUID, backfill: Backfill) -> None:
         """Switch each agent and user, look, and take it back."""

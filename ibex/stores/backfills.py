@@ -17,6 +17,7 @@ from ibex.backfills.model import (
     Kind,
     ReadSession,
     ShownChange,
+    Spent,
     State,
     UnreadSession,
     Wish,
@@ -173,6 +174,7 @@ class BackfillStore:
             read.through_turn,
             read.prompt_tokens,
             read.completion_tokens,
+            read.cost_usd,
             read.seconds,
             read.before.figures(),
             read.after.figures(),
@@ -278,11 +280,13 @@ class BackfillStore:
         async with self._database.tenant(org_id) as connection:
             counts = await connection.fetch(_SQL["difference"], org_id, backfill_id, agent_id)
             figures = await connection.fetch(_SQL["quality"], org_id, backfill_id, agent_id)
+            spent = await connection.fetch(_SQL["spent_before"], org_id, backfill_id, agent_id)
             errors = await connection.fetch(_SQL["errors"], org_id, backfill_id, agent_id)
         return Difference(
             agents=_by_agent(counts),
             before=Quality.total(Quality.from_figures(row["before"]) for row in figures),
             after=Quality.total(Quality.from_figures(row["after"]) for row in figures),
+            spent_before=Spent(*spent[0]),
             errors={row["code"]: row["sessions"] for row in errors},
         )
 
@@ -371,6 +375,7 @@ def _backfill(row: asyncpg.Record) -> Backfill:
         switched=row["switched"],
         prompt_tokens=row["prompt_tokens"],
         completion_tokens=row["completion_tokens"],
+        cost_usd=row["cost_usd"],
         seconds=row["seconds"],
         unchanged=row["unchanged"],
     )

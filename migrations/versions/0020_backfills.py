@@ -68,6 +68,7 @@ def upgrade() -> None:
           through_turn integer NOT NULL DEFAULT 0,
           prompt_tokens integer NOT NULL DEFAULT 0,
           completion_tokens integer NOT NULL DEFAULT 0,
+          cost_usd numeric(18, 9),
           seconds double precision NOT NULL DEFAULT 0,
           before jsonb NOT NULL DEFAULT '{}',
           after jsonb NOT NULL DEFAULT '{}',

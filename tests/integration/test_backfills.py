@@ -30,6 +30,7 @@ from ibex.stores.backfills import BackfillStore
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
 from ibex.stores.memories_write import Owner
+from ibex.stores.model_slots import open_model_slots
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.review import Actor, MemoryReview
@@ -190,7 +191,9 @@ async def place(
     embedder = EmbedderClient(settings.embedder_endpoint, timeout=10)
     hot = HotCache(redis_client, database, settings.embedding_model)
     turns = TurnReader.of(database, ObjectStore(settings), settings)
-    yield Place(Tools(settings, database, embedder, hot, turns), org_id, agent_id)
+    async with open_model_slots(settings) as slots:
+        tools = Tools(settings, database, embedder, hot, turns, slots)
+        yield Place(tools, org_id, agent_id)
     await embedder.close()
 
 
@@ -214,6 +217,8 @@ async def test_another_reading_is_compared_switched_and_reverted(place: Place) -
     assert (counts.added, counts.gone, counts.changed) == (0, 1, 1)
     assert ready.unchanged == 1
     assert (difference.before.statements, difference.after.statements) == (3, 2)
+    (usage,) = await place.rows("extraction_usage")
+    assert (usage["purpose"], usage["prompt_tokens"]) == ("backfill", ready.prompt_tokens)
     assert difference.after.grounded_share > difference.before.grounded_share
 
     switched = await place.do(made, State.SWITCHING)

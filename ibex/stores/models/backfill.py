@@ -1,11 +1,12 @@
 """Backfills of the extraction: the wish, its sessions, and the set that is not believed."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import CheckConstraint, Float, Index, Uuid, text
+from sqlalchemy import CheckConstraint, Float, Index, Numeric, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Integer, Text
@@ -88,6 +89,7 @@ class BackfillSession(Base):
     through_turn: Mapped[int] = mapped_column(server_default="0")  # the last that was read
     prompt_tokens: Mapped[int] = mapped_column(server_default="0")
     completion_tokens: Mapped[int] = mapped_column(server_default="0")
+    cost_usd: Mapped[Decimal | None] = mapped_column(Numeric(18, 9))  # NULL: no price is set
     seconds: Mapped[float] = mapped_column(Float, server_default="0")
     # ibex.backfills.quality.Quality of the statements before and after
     before: Mapped[Json]

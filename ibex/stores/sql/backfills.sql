@@ -37,6 +37,7 @@ CROSS JOIN LATERAL (
     count(*) FILTER (WHERE s.switched_at IS NOT NULL) AS switched,
     coalesce(sum(s.prompt_tokens), 0) AS prompt_tokens,
     coalesce(sum(s.completion_tokens), 0) AS completion_tokens,
+    sum(s.cost_usd) AS cost_usd,
     coalesce(sum(s.seconds), 0) AS seconds
   FROM ibex_core.backfill_sessions s
   WHERE s.org_id = $1 AND s.backfill_id = b.id
@@ -99,10 +100,11 @@ ORDER BY b.attempts, b.session_id
 LIMIT $3;
 
 -- name: settle
--- A session ($3) was read through turn $4: $5 $6 tokens, $7 seconds, $8 $9 quality before and after.
+-- A session ($3) was read through turn $4: $5 $6 tokens, $7 their price or NULL, $8 seconds, $9 $10
+-- quality before and after.
 UPDATE ibex_core.backfill_sessions
-SET status = 'done', through_turn = $4, prompt_tokens = $5, completion_tokens = $6, seconds = $7,
-  before = $8, after = $9, attempts = attempts + 1, last_error = NULL
+SET status = 'done', through_turn = $4, prompt_tokens = $5, completion_tokens = $6, cost_usd = $7,
+  seconds = $8, before = $9, after = $10, attempts = attempts + 1, last_error = NULL
 WHERE org_id = $1 AND backfill_id = $2 AND session_id = $3;
 
 -- name: fail
@@ -121,6 +123,16 @@ WHERE org_id = $1 AND backfill_id = $2 AND status = 'dead';
 SELECT before, after
 FROM ibex_core.backfill_sessions
 WHERE org_id = $1 AND backfill_id = $2 AND status = 'done' AND (agent_id = $3 OR $3::uuid IS NULL);
+
+-- name: spent_before
+-- What the pipeline has asked of models for these sessions.
+SELECT coalesce(sum(u.prompt_tokens), 0) AS prompt_tokens,
+  coalesce(sum(u.completion_tokens), 0) AS completion_tokens, sum(u.cost_usd) AS cost_usd
+FROM ibex_core.backfill_sessions b
+JOIN ibex_core.extraction_usage u
+  ON u.org_id = $1 AND u.session_id = b.session_id AND u.purpose = 'facts'
+WHERE b.org_id = $1 AND b.backfill_id = $2 AND b.status = 'done'
+  AND (b.agent_id = $3 OR $3::uuid IS NULL);
 
 -- name: owners
 -- Whose sessions were read; with $3, of those that are switched or not.
