@@ -5,14 +5,12 @@ cli_pipeline.py."""
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
 from pydantic import SecretStr
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ibex.cli_admin import directive_app, org_app, token_app
@@ -21,6 +19,7 @@ from ibex.cli_backfill import backfill_app
 from ibex.cli_embeddings import embeddings_app
 from ibex.cli_explain import explain
 from ibex.cli_export import export_app
+from ibex.cli_import import import_app
 from ibex.cli_limits import agent_limits, org_limits, token_limits
 from ibex.cli_memory import memory_app
 from ibex.cli_pipeline import pipeline_app
@@ -28,11 +27,7 @@ from ibex.cli_retention import agent_retention, org_retention
 from ibex.cli_sql import sql
 from ibex.cli_vectors import vectors_app
 from ibex.errors import IbexError
-from ibex.importing import Importer, ImportSummary, read_lines
 from ibex.settings import Settings, load_settings
-from ibex.stores.identity import IdentityStore
-from ibex.stores.postgres import Database
-from ibex.stores.sessions import SessionStore
 
 app = typer.Typer(
     name="ibex",
@@ -54,6 +49,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(pipeline_app, name="pipeline")
 app.add_typer(vectors_app, name="vectors")
 app.add_typer(backfill_app, name="backfill")
+app.add_typer(import_app, name="import")
 app.command()(explain)
 app.command()(sql)
 org_app.command("limits")(org_limits)
@@ -152,77 +148,6 @@ def _up() -> Settings:
     from ibex.embedded import lifecycle  # noqa: PLC0415
 
     return asyncio.run(lifecycle.up(load_settings(), console))
-
-
-@app.command("import")
-def import_file(
-    file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="One conversation a line.")
-    ],
-    org: Annotated[str, typer.Option(help="The organization's name.")] = "demo",
-    create_agents: Annotated[bool, typer.Option(help="Make agents that do not exist.")] = False,
-    json: Json = False,
-) -> None:
-    """Bring history in: JSON lines of conversations become completed sessions.
-
-    Doing it again changes nothing. A wrong line is reported with its number, the rest goes in, and
-    the exit code is 1.
-    """
-    summary = asyncio.run(_import(file, org, create_agents, quiet=json))
-    if json:
-        print_json(
-            {
-                "sessions": summary.sessions,
-                "turns": summary.turns,
-                "unchanged": summary.unchanged,
-                "errors": [
-                    {"line": wrong.line, "reason": wrong.reason} for wrong in summary.errors
-                ],
-            }
-        )
-    else:
-        for wrong in summary.errors:
-            console.print(f"line {wrong.line}: {wrong.reason}", style="red", markup=False)
-        console.print(
-            f"{summary.sessions} sessions with {summary.turns} turns recorded, "
-            f"{summary.unchanged} were there already, {len(summary.errors)} lines are wrong."
-        )
-        if summary.sessions:
-            console.print("The pipeline turns them into memories now; the dashboard shows how far.")
-    if summary.errors:
-        raise typer.Exit(1)
-
-
-async def _import(file: Path, org: str, create_agents: bool, quiet: bool) -> ImportSummary:
-    settings = load_settings()
-    database = await Database.connect(settings.app_dsn, name="import")
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=quiet,
-    )
-    try:
-        identity = IdentityStore(database)
-        importer = Importer(
-            await identity.organization(org),
-            identity,
-            SessionStore(database),
-            create_agents=create_agents,
-        )
-        summary = ImportSummary()
-        with progress:
-            task = progress.add_task("importing", total=file.stat().st_size)
-            for line in read_lines(file):
-                summary = await importer.add(line, summary)
-                progress.update(
-                    task, completed=line.end, description=f"{summary.sessions} sessions"
-                )
-    finally:
-        await database.close()
-    return summary
 
 
 @db_app.command("migrate")

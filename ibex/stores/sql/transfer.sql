@@ -88,3 +88,125 @@ WHERE org_id = $1 AND ($2::uuid IS NULL OR agent_id = $2) AND ($3::uuid IS NULL 
 SELECT count(*) FROM ibex_core.context_injections i
 JOIN ibex_core.sessions s ON s.org_id = $1 AND s.id = i.session_id
 WHERE i.org_id = $1 AND ($2::uuid IS NULL OR i.agent_id = $2) AND ($3::uuid IS NULL OR s.user_id = $3);
+
+-- name: known
+-- Those of these memories ($2) that are there, and the hashes of their words.
+SELECT id, content_hash FROM ibex_core.memories WHERE org_id = $1 AND id = ANY ($2::uuid[]);
+
+-- name: known_words
+-- Who says in force what memories of these agents ($2), users ($3) and words ($4) would say.
+SELECT w.place::int AS place, m.id
+FROM unnest($2::uuid[], $3::uuid[], $4::bytea[])
+  WITH ORDINALITY AS w (agent_id, user_id, content_hash, place)
+CROSS JOIN LATERAL (
+  SELECT m.id FROM ibex_core.memories m
+  WHERE m.org_id = $1 AND m.agent_id = w.agent_id
+    AND (m.user_id = w.user_id OR (m.user_id IS NULL AND w.user_id IS NULL))
+    AND m.content_hash = w.content_hash AND m.valid_to IS NULL
+  LIMIT 1
+) m;
+
+-- name: erased
+SELECT id FROM ibex_core.tombstones WHERE org_id = $1 AND id = ANY ($2::uuid[]);
+
+-- name: sessions_there
+SELECT id FROM ibex_core.sessions WHERE org_id = $1 AND id = ANY ($2::uuid[]);
+
+-- name: add_memories
+-- $2: a JSON list with an object a memory; $3: their embeddings, in the same order; $4: the model that
+-- made them. The memories, a version and the tags of each; the ids of those that are new.
+WITH incoming AS (
+  SELECT *
+  FROM ROWS FROM (
+    jsonb_to_recordset($2::jsonb) AS (
+      id uuid, version_id uuid, agent_id uuid, user_id uuid, category text, subject text,
+      attribute text, content text, content_hash text, confidence float8, usefulness float8,
+      observed_usefulness float8, access_count int, last_accessed_at timestamptz, status text,
+      quarantine_reason text, source text, version int, valid_from timestamptz,
+      valid_to timestamptz, expires_at timestamptz, superseded_by uuid, session_id uuid,
+      turns int[], message_ids text[], place int, extractor text, prompt_version text, model text,
+      run_id text, redactions jsonb, tags text[], created_at timestamptz, updated_at timestamptz
+    ),
+    unnest($3::vector[])
+  ) AS m (
+    id, version_id, agent_id, user_id, category, subject, attribute, content, content_hash,
+    confidence, usefulness, observed_usefulness, access_count, last_accessed_at, status,
+    quarantine_reason, source, version, valid_from, valid_to, expires_at, superseded_by, session_id,
+    turns, message_ids, place, extractor, prompt_version, model, run_id, redactions, tags,
+    created_at, updated_at, embedding
+  )
+), created AS (
+  INSERT INTO ibex_core.memories (
+    org_id, id, agent_id, user_id, category, subject, attribute, content, content_hash, confidence,
+    usefulness, observed_usefulness, access_count, last_accessed_at, status, quarantine_reason,
+    source, version, valid_from, valid_to, expires_at, superseded_by, session_id, turns,
+    message_ids, place, extractor, prompt_version, model, run_id, redactions, embedding,
+    embedding_model, created_at, updated_at
+  )
+  SELECT $1, id, agent_id, user_id, category, subject, attribute, content,
+    decode(content_hash, 'hex'), confidence, usefulness, observed_usefulness, access_count,
+    last_accessed_at, status, quarantine_reason, source, version, valid_from, valid_to, expires_at,
+    superseded_by, session_id, turns, message_ids, place, extractor, prompt_version, model, run_id,
+    redactions, embedding, $4, created_at, updated_at
+  FROM incoming
+  ON CONFLICT DO NOTHING
+  RETURNING
+    id, agent_id, user_id, category, subject, attribute, content, confidence, usefulness, status,
+    quarantine_reason, source, version, valid_from, valid_to, superseded_by, session_id, turns,
+    message_ids, place, extractor, prompt_version, model, redactions, embedding_model
+), version AS (
+  INSERT INTO ibex_core.memory_versions
+    (org_id, id, memory_id, version, change, content, snapshot, run_id)
+  SELECT $1, i.version_id, c.id, c.version, 'imported', c.content, to_jsonb(c) - 'content', i.run_id
+  FROM created c
+  JOIN incoming i ON i.id = c.id
+), tag AS (
+  INSERT INTO ibex_core.memory_tags (org_id, memory_id, tag)
+  SELECT $1, c.id, t.tag
+  FROM created c
+  JOIN incoming i ON i.id = c.id
+  CROSS JOIN unnest(i.tags) AS t (tag)
+)
+SELECT id FROM created;
+
+-- name: add_said
+-- What memories rest on; $3: embeddings, of words of its own only; $4: the model that made them.
+INSERT INTO ibex_core.memory_statements (
+  org_id, id, agent_id, user_id, memory_id, category, subject, attribute, content, content_hash,
+  confidence, source, valid_from, session_id, turns, message_ids, extractor, prompt_version, model,
+  run_id, redactions, embedding, embedding_model
+)
+SELECT $1, id, agent_id, user_id, memory_id, category, subject, attribute, content,
+  decode(content_hash, 'hex'), confidence, source, valid_from, session_id, turns, message_ids,
+  extractor, prompt_version, model, run_id, redactions, embedding, $4
+FROM ROWS FROM (
+  jsonb_to_recordset($2::jsonb) AS (
+    id uuid, agent_id uuid, user_id uuid, memory_id uuid, category text, subject text,
+    attribute text, content text, content_hash text, confidence float8, source text,
+    valid_from timestamptz, session_id uuid, turns int[], message_ids text[], extractor text,
+    prompt_version text, model text, run_id text, redactions jsonb
+  ),
+  unnest($3::vector[])
+) AS s (
+  id, agent_id, user_id, memory_id, category, subject, attribute, content, content_hash, confidence,
+  source, valid_from, session_id, turns, message_ids, extractor, prompt_version, model, run_id,
+  redactions, embedding
+)
+ON CONFLICT DO NOTHING;
+
+-- name: add_edges
+-- $2: a JSON list with an object an edge; between memories that are there.
+INSERT INTO ibex_core.memory_relationships (org_id, id, from_memory_id, to_memory_id, kind, reason)
+SELECT $1, e.id, e.from_id, e.to_id, e.kind, e.reason
+FROM jsonb_to_recordset($2::jsonb) AS e (id uuid, from_id uuid, to_id uuid, kind text, reason text)
+JOIN ibex_core.memories f ON f.org_id = $1 AND f.id = e.from_id
+JOIN ibex_core.memories t ON t.org_id = $1 AND t.id = e.to_id
+WHERE e.from_id <> e.to_id
+ON CONFLICT DO NOTHING;
+
+-- name: follow
+-- Memories whose successor is known here by another id: $2 the file's, $3 ours.
+UPDATE ibex_core.memories m
+SET superseded_by = x.ours
+FROM unnest($2::uuid[], $3::uuid[]) AS x (theirs, ours)
+WHERE m.org_id = $1 AND m.superseded_by = x.theirs AND m.id <> x.ours;
