@@ -11,10 +11,12 @@ from api.errors import ErrorEnvelope, handle_errors
 from api.middleware import RequestContext
 from api.routers import (
     agents,
+    checks,
     feedback,
     health,
     injections,
     limits,
+    lineage,
     memories,
     overview,
     pipeline,
@@ -75,6 +77,8 @@ def create_app(settings: Settings) -> FastAPI:
         feedback,
         overview,
         pipeline,
+        checks,
+        lineage,
         tokens,
         limits,
         retention,

@@ -19,6 +19,7 @@ from ibex.memory.observing import Observer
 from ibex.rpc import AuthClient
 from ibex.rpc.clients import AUTH_SERVICE, open_channel
 from ibex.settings import Settings
+from ibex.stores.checks import CheckStore
 from ibex.stores.forgetting import RetentionStore
 from ibex.stores.history import HistoryReader
 from ibex.stores.hot import HotCache
@@ -26,6 +27,7 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.invalidation import Invalidations
 from ibex.stores.jobs import JobStore
 from ibex.stores.limits import LimitStore
+from ibex.stores.lineage import LineageReader
 from ibex.stores.management import ManagementStore
 from ibex.stores.objects import ObjectStore
 from ibex.stores.pipeline import PipelineReader
@@ -45,6 +47,8 @@ class Services:
     limits: LimitStore
     management: ManagementStore
     history: HistoryReader
+    lineage: LineageReader
+    checks: CheckStore
     review: MemoryReview
     retention: RetentionStore
     sessions: SessionStore
@@ -113,6 +117,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             limits=LimitStore(database),
             management=ManagementStore(database),
             history=HistoryReader(database),
+            lineage=LineageReader(database),
+            checks=CheckStore(database),
             review=MemoryReview(database, HotCache(cache, database)),
             retention=RetentionStore(database),
             sessions=SessionStore(database),

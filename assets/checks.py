@@ -75,6 +75,7 @@ def result_of(check: Check, checked: Checked) -> AssetCheckResult:
     asset=memories_asset,
     name=NEW_MEMORIES,
     additional_ins={"session_episodes": AssetIn("session_episodes")},
+    op_tags={"dagster/priority": "-2"},  # somebody waits for the rest
 )
 def new_memories(
     stores: ResourceParam[Stores],

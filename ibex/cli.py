@@ -1,7 +1,8 @@
 """`ibex`: the stack, the demo, the import. What manages tenants is in
 ibex/cli_admin.py, cli_agents.py, cli_limits.py and cli_retention.py; embedding models in
 cli_embeddings.py, memories in cli_memory.py, their snapshots in cli_vectors.py, the pipeline in
-cli_pipeline.py."""
+cli_pipeline.py. cli_explain.py shows what was given, cli_lineage.py where it comes from,
+cli_checks.py what is wrong."""
 
 import asyncio
 import sys
@@ -16,11 +17,13 @@ from rich.table import Table
 from ibex.cli_admin import directive_app, org_app, token_app
 from ibex.cli_agents import agent_app
 from ibex.cli_backfill import backfill_app
+from ibex.cli_checks import checks
 from ibex.cli_embeddings import embeddings_app
 from ibex.cli_explain import explain
 from ibex.cli_export import export_app
 from ibex.cli_import import import_app
 from ibex.cli_limits import agent_limits, org_limits, token_limits
+from ibex.cli_lineage import lineage
 from ibex.cli_memory import memory_app
 from ibex.cli_pipeline import pipeline_app
 from ibex.cli_retention import agent_retention, org_retention
@@ -52,6 +55,8 @@ app.add_typer(backfill_app, name="backfill")
 app.add_typer(import_app, name="import")
 app.command()(explain)
 app.command()(sql)
+app.command()(lineage)
+app.command()(checks)
 org_app.command("limits")(org_limits)
 agent_app.command("limits")(agent_limits)
 token_app.command("limits")(token_limits)
