@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 import redis.asyncio
+from dagster import AssetCheckEvaluation
 
 from ibex.checks.catalogue import Name
 from ibex.checks.checking import Checker
@@ -22,6 +23,7 @@ from ibex.stores.postgres import Database
 from tests.conftest import free_port
 from tests.integration.recorded import TALK, add_session
 from tests.integration.remembering import change, remember
+from tests.pipeline import learn, run_job
 from tests.seeding import add_injection, add_memory
 from tests.unit.candidates import direction
 
@@ -345,3 +347,48 @@ async def test_of_many_memories_the_newest_and_some_others_are_looked_at(
     assert set(ids[-15:]) < set(sampled)
     everything = await samples.memories(org_id, 100, believed=False)
     assert set(everything) == {*ids, *scene.memories}
+
+
+@pytest.mark.usefixtures("embedder_server", "sandbox_server")
+async def test_dagster_tells_what_the_checks_found(scene: Scene, database: Database) -> None:
+    assert {
+        one.check_name: one.passed for one in await _evaluations(scene.settings)
+    } == dict.fromkeys(Name, True)
+    await _half_a_vector(scene)
+    found = {one.check_name: one for one in await _evaluations(scene.settings)}
+    assert [name for name, one in found.items() if not one.passed] == ["embeddings"]
+    told = found["embeddings"]
+    assert told.severity.value == "ERROR"
+    assert told.metadata["found"].value == {"not_unit_length": 1}
+    assert told.metadata["failed_in"].value == [str(scene.org_id)]
+    assert not any(text in str(found) for text in TALK)
+    recorded = await CheckStore(database).latest(scene.org_id)
+    assert {one.check_name: one.passed for one in recorded} == {
+        name: name != "embeddings" for name in Name
+    }
+
+
+@pytest.mark.usefixtures("embedder_server", "sandbox_server")
+async def test_a_run_looks_at_what_it_has_written(
+    settings: Settings,
+    database: Database,
+    org_id: UUID,
+    agent_id: UUID,
+    redis_server: object,
+    s3_server: object,
+) -> None:
+    await add_session(database, org_id, agent_id)
+    (good,) = (await learn(settings)).get_asset_check_evaluations()
+    assert (good.check_name, good.passed, good.metadata["wrong"].value) == ("new_memories", True, 0)
+    assert int(str(good.metadata["looked_at"].value)) > 0
+
+    # Said by a user, a directive's words are memories that should not be.
+    await IdentityStore(database).set_directive(org_id, agent_id, DIRECTIVE)
+    await add_session(database, org_id, agent_id, said=[DIRECTIVE])
+    (bad,) = (await learn(settings)).get_asset_check_evaluations()
+    assert not bad.passed
+    assert bad.metadata["failed_in"].value == [str(org_id)]
+
+
+async def _evaluations(settings: Settings) -> Sequence[AssetCheckEvaluation]:
+    return (await run_job(settings, "checks")).get_asset_check_evaluations()
