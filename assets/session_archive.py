@@ -1,14 +1,20 @@
 """The archive of every session."""
 
+import asyncio
 import time
+from dataclasses import dataclass, field
 
 from dagster import AssetExecutionContext, Failure, ResourceParam, asset
 
 from assets.completed_sessions import completed_sessions
-from assets.each import each, error_code
+from assets.each import Outcomes, each, error_code, log_unplanned
 from assets.stores import GROUP, OWNERS, Stores
+from ibex.errors import ConflictError, ObjectStoreUnavailableError
+from ibex.stores.archive import ArchivedSession
+from ibex.stores.sessions import SessionKey
 
-_AT_ONCE = 4
+_AT_ONCE = 6
+_PATIENCE = 8.0  # seconds: the memories of these sessions are made after this
 
 
 @asset(
@@ -16,30 +22,68 @@ _AT_ONCE = 4
     owners=OWNERS,
     kinds={"s3"},
     deps=[completed_sessions],
-    op_tags={"dagster/priority": "-1"},  # memories first: somebody waits for them
+    # Before the model reads them, which may take minutes: this takes milliseconds a session.
+    op_tags={"dagster/priority": "1"},
 )
 def session_archive(context: AssetExecutionContext, stores: ResourceParam[Stores]) -> None:
     """Completed sessions as NDJSON in S3, one line a checkpoint, with a row in the manifest.
 
     Whatever is due is archived, also what an earlier run could not. The same turns give the same
-    bytes, so doing it twice changes nothing.
+    bytes, so doing it twice changes nothing. While the store is away or slow, sessions are left for
+    the next run, so that their memories need not wait.
     """
     started = time.monotonic()
-    due = stores.wait(stores.jobs.sessions_to_archive(stores.settings.sessions_per_run))
-    outcomes = stores.wait(
-        each(due, lambda key: stores.archive.archive(key.org_id, key.session_id), at_once=_AT_ONCE)
-    )
+    due = stores.wait(stores.archive.due(stores.settings.sessions_per_run))
+    outcomes = stores.wait(_archive_all(stores, due))
+    done = [one for one in outcomes.done if one is not None]
+    for key, error in outcomes.failed:
+        log_unplanned(f"archive of session {key.session_id}", error)
     if outcomes.failed:
         codes = sorted({error_code(error) for _, error in outcomes.failed})
         raise Failure(
-            f"{len(outcomes.failed)} of {len(due)} sessions are not archived ({', '.join(codes)}). "
-            "They stay due; their turns are in PostgreSQL."
+            f"{len(due) - len(done)} of {len(due)} sessions are not archived ({', '.join(codes)}). "
+            "They stay due; nothing of them is dropped."
         )
     context.add_output_metadata(
         {
-            "sessions": len(outcomes.done),
-            "turns": sum(one.turns for one in outcomes.done),
-            "bytes": sum(one.size for one in outcomes.done),
+            "sessions": len(done),
+            "left": len(due) - len(done),
+            "turns": sum(one.turns for one in done),
+            "bytes": sum(one.size for one in done),
             "seconds": round(time.monotonic() - started, 3),
         }
     )
+
+
+@dataclass
+class _Patience:
+    """Ends after a while, and with the first sign that the store is away."""
+
+    until: float = field(default_factory=lambda: time.monotonic() + _PATIENCE)
+
+    @property
+    def left(self) -> float:
+        return self.until - time.monotonic()
+
+
+async def _archive_all(
+    stores: Stores, due: list[SessionKey]
+) -> Outcomes[SessionKey, ArchivedSession | None]:
+    patience = _Patience()
+
+    async def archive(key: SessionKey) -> ArchivedSession | None:
+        """None: it is left, or another run is at it."""
+        if patience.left <= 0:
+            return None
+        try:
+            async with asyncio.timeout(patience.left):
+                return await stores.archive.archive(key.org_id, key.session_id)
+        except ConflictError:
+            return None
+        except TimeoutError:
+            raise ObjectStoreUnavailableError("The object store is too slow.") from None
+        except ObjectStoreUnavailableError:
+            patience.until = 0.0
+            raise
+
+    return await each(due, archive, at_once=_AT_ONCE)

@@ -22,6 +22,7 @@ from ibex.cli_embeddings import embeddings_app
 from ibex.cli_explain import explain
 from ibex.cli_export import export_app
 from ibex.cli_import import import_app
+from ibex.cli_lake import lake_app
 from ibex.cli_limits import agent_limits, org_limits, token_limits
 from ibex.cli_lineage import lineage
 from ibex.cli_memory import memory_app
@@ -53,6 +54,7 @@ app.add_typer(pipeline_app, name="pipeline")
 app.add_typer(vectors_app, name="vectors")
 app.add_typer(backfill_app, name="backfill")
 app.add_typer(import_app, name="import")
+app.add_typer(lake_app, name="lake")
 app.command()(explain)
 app.command()(sql)
 app.command()(lineage)

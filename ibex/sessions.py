@@ -101,7 +101,7 @@ class RecordedTurn:
 class StoredTurn:
     number: int
     request_id: str
-    # None once archived and extracted
+    # None: in the archive only, see ibex.stores.turns
     messages: tuple[dict[str, Any], ...] | None = field(repr=False)
     response: dict[str, Any] | None = field(repr=False)
     model: str

@@ -236,6 +236,15 @@ class Settings(BaseSettings):
     snapshot_months: int = Field(
         12, ge=0, description="How long each month's first snapshot is kept, months."
     )
+    turn_content_days: int = Field(
+        7,
+        ge=0,
+        le=36_500,
+        description="How long what was said stays in PostgreSQL once it is archived, d; 0: no day.",
+    )
+    orphan_hours: int = Field(
+        24, ge=1, description="How old an object without an entry in the manifest gets, h."
+    )
 
     # --- SQL over the lake ---
     sql_memory_mb: int = Field(

@@ -21,6 +21,7 @@ from assets import (
 from assets.checks import SAMPLED, new_memories
 from ibex.extraction.prompts import prompt_named
 from ibex.settings import Settings, load_settings
+from orchestration.archives import dropping, store_verification
 from orchestration.backfills import backfill, backfill_sensor, settle_backfills
 from orchestration.housekeeping import housekeeping
 from orchestration.jobs import checks, forgetting, learn, observe, snapshot
@@ -61,6 +62,8 @@ def definitions(settings: Settings) -> Definitions:
             snapshot,
             backfill,
             settle_backfills,
+            dropping,
+            store_verification,
         ],
         schedules=SCHEDULES,
         sensors=[session_sensor(settings), answer_sensor(settings), backfill_sensor(settings)],

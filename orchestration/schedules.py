@@ -4,6 +4,7 @@ from functools import partial
 
 from dagster import DefaultScheduleStatus, ScheduleDefinition
 
+from orchestration.archives import dropping, store_verification
 from orchestration.backfills import settle_backfills
 from orchestration.housekeeping import housekeeping
 from orchestration.jobs import checks, forgetting, snapshot
@@ -18,4 +19,6 @@ SCHEDULES = (
     _running(name="checks_hourly", job=checks, cron_schedule="53 * * * *"),
     _running(name="snapshot_daily", job=snapshot, cron_schedule="5 3 * * *"),
     _running(name="settle_backfills_hourly", job=settle_backfills, cron_schedule="5 * * * *"),
+    _running(name="dropping_hourly", job=dropping, cron_schedule="11 * * * *"),
+    _running(name="verification_daily", job=store_verification, cron_schedule="35 4 * * *"),
 )

@@ -40,6 +40,7 @@ class Session(Output):
     message_count: int
     last_extracted_turn: int
     archived_turn: int
+    archived_at: datetime | None = Field(description="When its archive was written last.")
     memories: int = Field(description="Valid ones that came from it.")
     extraction: Extraction | None = Field(description="Null: it was never completed.")
     model_usage: ModelUsage | None = Field(

@@ -18,7 +18,6 @@ from uuid import UUID
 from ibex.errors import ConflictError, LeaseLostError, SessionNotFoundError
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
-from ibex.stores.sessions import SessionKey
 
 _SQL = load("jobs")
 MAX_BACKOFF = 3600.0  # seconds
@@ -236,12 +235,6 @@ class JobStore:
         counts = dict.fromkeys(_STATES, 0) | {row["status"]: row["jobs"] for row in rows}
         ages = {row["status"]: row["age"] for row in rows}
         return Backlog(counts, max(float(ages.get("waiting") or 0), 0.0))
-
-    async def sessions_to_archive(self, limit: int) -> list[SessionKey]:
-        """Completed sessions with turns past their archive."""
-        async with self._database.system() as connection:
-            rows = await connection.fetch(_SQL["sessions_to_archive"], limit)
-        return [SessionKey(row["org_id"], row["id"]) for row in rows]
 
 
 async def _give_back(

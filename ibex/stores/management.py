@@ -97,6 +97,7 @@ class SessionRecord:
     message_count: int
     last_extracted_turn: int
     archived_turn: int
+    archived_at: datetime | None
     started_at: datetime
     last_turn_at: datetime
     completed_at: datetime | None

@@ -3,9 +3,10 @@
 import asyncio
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 PRESIGNED_FOR = timedelta(minutes=15)
 _CONNECT, _READ = 3.0, 15.0  # seconds, of one attempt
 _DEADLINE = 30.0  # seconds, of one operation
+_SLOWEST = 2**20  # bytes a second that a large object is given beyond that
+_PIECE = 2**18  # bytes
+_LISTED_AT_ONCE = 1000
 _REGION = "us-east-1"  # given, so that the client does not ask the server for it first
 _ABSENT = {"NoSuchKey", "NoSuchBucket", "NoSuchObject"}
 _PRESENT = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
@@ -32,6 +36,13 @@ class StoredObject:
     key: str
     size: int  # bytes
     sha256: bytes
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    key: str
+    size: int  # bytes
+    modified: datetime | None  # by the store's clock
 
 
 class ObjectStore:
@@ -52,27 +63,30 @@ class ObjectStore:
     async def put(
         self, bucket: str, key: str, data: bytes, *, content_type: str = "application/octet-stream"
     ) -> StoredObject:
-        """Write an object whole and see that it arrived: its size and its MD5 are asked back."""
+        """Write an object whole and see that it arrived: its bytes are read back."""
+        sha256 = hashlib.sha256(data).digest()
 
         def put(client: "Minio") -> None:
             client.put_object(bucket, key, io.BytesIO(data), len(data), content_type)
-            stored = client.stat_object(bucket, key)
-            etag = (stored.etag or "").strip('"')
-            expected = hashlib.md5(data, usedforsecurity=False).hexdigest()
-            if stored.size != len(data) or (len(etag) == len(expected) and etag != expected):
+            if _digest(client, bucket, key) != (len(data), sha256):
                 raise ObjectStoreUnavailableError("The object store holds other bytes than sent.")
 
         await self.ensure_bucket(bucket)
-        await self._call(put)
-        return StoredObject(bucket, key, len(data), hashlib.sha256(data).digest())
+        await self._call(put, _DEADLINE + len(data) / _SLOWEST)
+        return StoredObject(bucket, key, len(data), sha256)
+
+    async def digest(self, bucket: str, key: str) -> tuple[int, bytes]:
+        """Size in bytes and SHA-256 of what the object holds now. Raises NotFoundError."""
+
+        size = await self._size(bucket, key)
+        return await self._call(
+            lambda client: _digest(client, bucket, key), _DEADLINE + size / _SLOWEST
+        )
 
     async def get(self, bucket: str, key: str) -> bytes:
         """Raises NotFoundError."""
 
         def get(client: "Minio") -> bytes:
-            # Whether it is there is asked by HEAD: rclone answers a GET with XML that calls itself
-            # "text/xml", and the client then does not read the error's code.
-            client.stat_object(bucket, key)
             response = client.get_object(bucket, key)
             try:
                 return bytes(response.data)
@@ -80,7 +94,22 @@ class ObjectStore:
                 response.close()
                 response.release_conn()
 
-        return await self._call(get)
+        size = await self._size(bucket, key)
+        return await self._call(get, _DEADLINE + size / _SLOWEST)
+
+    async def listed(self, bucket: str, prefix: str = "") -> AsyncIterator[list[ListedObject]]:
+        """All objects whose key begins with `prefix`, some at a time."""
+        await self.ensure_bucket(bucket)
+        found = await self._call(
+            lambda client: client.list_objects(bucket, prefix=prefix, recursive=True)
+        )
+        while batch := await self._call(
+            lambda _: [
+                ListedObject(one.object_name or "", one.size or 0, one.last_modified)
+                for one in islice(found, _LISTED_AT_ONCE)
+            ]
+        ):
+            yield batch
 
     async def presign(self, bucket: str, key: str) -> str:
         """A URL that reads the object for 15 minutes; asks nobody."""
@@ -102,16 +131,8 @@ class ObjectStore:
         return await self._call(presign)
 
     async def keys(self, bucket: str, prefix: str) -> list[str]:
-        """Of every object whose key begins with `prefix`; none where there is no such bucket."""
-
-        def keys(client: "Minio") -> list[str]:
-            found = client.list_objects(bucket, prefix, recursive=True)
-            return [one.object_name for one in found if one.object_name]
-
-        try:
-            return await self._call(keys)
-        except NotFoundError:
-            return []
+        """Of every object whose key begins with `prefix`."""
+        return [one.key async for batch in self.listed(bucket, prefix) for one in batch]
 
     async def delete(self, bucket: str, key: str) -> None:
         """What is not there is deleted already."""
@@ -124,13 +145,18 @@ class ObjectStore:
             return False
         return True
 
+    async def _size(self, bucket: str, key: str) -> int:
+        """Asked before a GET: to one of what is not there rclone answers with XML that calls itself
+        "text/xml", and the client then does not read the error's code."""
+        return await self._call(lambda client: client.stat_object(bucket, key).size or 0)
+
     async def close(self) -> None:
         if self._pool is not None:
             self._pool.clear()
 
-    async def _call(self, work: "Callable[[Minio], T]") -> T:
+    async def _call(self, work: "Callable[[Minio], T]", deadline: float = _DEADLINE) -> T:
         try:
-            async with asyncio.timeout(_DEADLINE):
+            async with asyncio.timeout(deadline):
                 return await asyncio.to_thread(self._guarded, work)
         except TimeoutError as error:
             raise ObjectStoreUnavailableError("The object store is too slow.") from error
@@ -178,6 +204,20 @@ class ObjectStore:
 def _parts(url: str) -> tuple[str, str]:
     path, _, query = url.partition("?")
     return path, query
+
+
+def _digest(client: "Minio", bucket: str, key: str) -> tuple[int, bytes]:
+    """Size and SHA-256 of what is there, read piece by piece."""
+    hashed, size = hashlib.sha256(), 0
+    response = client.get_object(bucket, key)
+    try:
+        for piece in response.stream(_PIECE):
+            hashed.update(piece)
+            size += len(piece)
+    finally:
+        response.close()
+        response.release_conn()
+    return size, hashed.digest()
 
 
 def _make_bucket(client: "Minio", bucket: str) -> None:

@@ -95,3 +95,16 @@ async def drop_content(database: Database, org_id: UUID, session_id: UUID) -> No
             org_id,
             session_id,
         )
+
+
+async def let_time_pass(database: Database, org_id: UUID) -> None:
+    """Leases of archives end, and what failed may be tried again."""
+    async with database.tenant(org_id) as connection:
+        await connection.execute(
+            """
+            UPDATE ibex_core.archive_uploads
+            SET lease_until = lease_until - interval '1 day', available_at = now()
+            WHERE org_id = $1
+            """,
+            org_id,
+        )

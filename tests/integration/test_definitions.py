@@ -84,6 +84,8 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         "snapshot",
         "backfill",
         "settle_backfills",
+        "dropping",
+        "store_verification",
         "__ASSET_JOB",
     }
     for name in ("learn", "observe", "forgetting", "checks", "snapshot"):
@@ -111,4 +113,6 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
             "5 * * * *",
             DefaultScheduleStatus.RUNNING,
         ),
+        ("dropping_hourly", "dropping", "11 * * * *", DefaultScheduleStatus.RUNNING),
+        ("verification_daily", "store_verification", "35 4 * * *", DefaultScheduleStatus.RUNNING),
     }

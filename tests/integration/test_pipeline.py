@@ -225,12 +225,14 @@ async def test_what_a_session_is_to_blame_for_counts_and_what_it_cost_is_booked(
 async def test_without_s3_the_run_fails_visibly_and_the_memories_are_there(
     settings: Settings, database: Database, org_id: UUID, agent_id: UUID
 ) -> None:
-    await add_session(database, org_id, agent_id)
+    session_id = await add_session(database, org_id, agent_id)
     down = settings.model_copy(update={"s3_url": f"http://127.0.0.1:{free_port()}"})
     result = await learn(down, fails=True)
     assert "session_archive" not in metadata(result)
     assert len(await contents(database, org_id)) > 0
-    assert len(await JobStore(database).sessions_to_archive(10)) == 1
+    assert (await SessionStore(database).session(org_id, session_id)).archived_turn == 0
+    # It is due, but not before a moment has passed.
+    assert (await JobStore(database).waiting_work()).unarchived == 0
 
 
 async def test_what_a_run_cannot_finish_it_gives_back(

@@ -14,6 +14,7 @@ from ibex.stores.models.base import SCHEMA, TENANT_TABLES, Base, metadata
 from ibex.stores.models.checking import CheckResult, SessionMemory
 from ibex.stores.models.conversation import (
     ArchiveFile,
+    ArchiveUpload,
     ContextInjection,
     ExtractionJob,
     LakeDay,
@@ -53,6 +54,7 @@ __all__ = [
     "Agent",
     "ApiToken",
     "ArchiveFile",
+    "ArchiveUpload",
     "AuditLog",
     "Backfill",
     "BackfillChange",

@@ -69,6 +69,7 @@ TENANT_TABLES = (
     "context_injections",
     "session_memories",
     "archive_files",
+    "archive_uploads",
     "lake_days",
     "check_results",
     "memories",

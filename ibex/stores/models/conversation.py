@@ -33,6 +33,7 @@ class Session(Base):
         CheckConstraint(
             "last_extracted_turn <= turn_count AND archived_turn <= turn_count", name="watermarks"
         ),
+        CheckConstraint("dropped_turn <= turn_count", name="dropped"),
         # A session belongs to one user: the same external id of another user is another session.
         Index(
             "uq_sessions_external_id",
@@ -49,6 +50,15 @@ class Session(Base):
             "ix_sessions_unarchived",
             "completed_at",
             postgresql_where=text("status = 'completed' AND archived_turn < turn_count"),
+        ),
+        Index(
+            "ix_sessions_droppable",
+            "last_turn_at",
+            "id",
+            postgresql_where=text(
+                "status = 'completed' AND archived_turn = turn_count"
+                " AND last_extracted_turn = turn_count AND dropped_turn < turn_count"
+            ),
         ),
         Index("ix_sessions_listed", "org_id", "agent_id", "started_at"),
         Index(
@@ -89,6 +99,9 @@ class Session(Base):
     request_key: Mapped[Bytes | None]
     last_extracted_turn: Mapped[int] = mapped_column(server_default="0")
     archived_turn: Mapped[int] = mapped_column(server_default="0")
+    # the content of the turns through this one is in the archive only
+    dropped_turn: Mapped[int] = mapped_column(server_default="0")
+    archived_at: Mapped[datetime | None]  # when the archive was written last
     started_at: Mapped[Created]
     last_turn_at: Mapped[Created]
     completed_at: Mapped[datetime | None]
@@ -109,7 +122,7 @@ class SessionTurn(Base):
     session_id: Mapped[UUID] = mapped_column(Uuid)
     number: Mapped[int]  # from 1
     request_id: Mapped[str]
-    # [{role, content, …}] as received; NULL once archived and extracted
+    # [{role, content, …}] as received; NULL: in the archive only
     messages: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
     # the assistant's message; NULL also when the provider failed before it said anything
     response: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
@@ -209,6 +222,24 @@ class ExtractionJob(Base):
     run_id: Mapped[str | None]
     created_at: Mapped[Created]
     updated_at: Mapped[Created]
+
+
+class ArchiveUpload(Base):
+    """An archive that is being written, or could not be; gone once the manifest says what it is."""
+
+    __tablename__ = "archive_uploads"
+    __table_args__ = (tenant_reference("session_id", "sessions"),)
+
+    org_id: Mapped[OrgId]  # the session's
+    session_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    upload_id: Mapped[UUID] = mapped_column(Uuid)  # of the last try
+    # what the object holds when the upload was done; NULL: none has begun
+    sha256: Mapped[Bytes | None]
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(server_default="1")
+    lease_until: Mapped[datetime | None]  # NULL: nobody is at it
+    available_at: Mapped[Created]  # when it is tried again
+    last_error: Mapped[str | None]  # an error code, never a message
 
 
 class ArchiveFile(Base):

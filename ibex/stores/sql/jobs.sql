@@ -13,8 +13,11 @@ SELECT
   ) AS claimable,
   (
     SELECT count(*)
-    FROM ibex_core.sessions
-    WHERE status = 'completed' AND archived_turn < turn_count
+    FROM ibex_core.sessions s
+    LEFT JOIN ibex_core.archive_uploads u ON u.org_id = s.org_id AND u.session_id = s.id
+    WHERE s.status = 'completed' AND s.archived_turn < s.turn_count
+      AND (u.session_id IS NULL
+        OR (u.available_at <= now() AND (u.lease_until IS NULL OR u.lease_until <= now())))
   ) AS unarchived;
 
 -- name: expired
@@ -151,11 +154,3 @@ SELECT j.status, count(*) AS jobs,
 FROM ibex_core.extraction_jobs j
 JOIN ibex_core.sessions s ON s.org_id = j.org_id AND s.id = j.session_id
 GROUP BY j.status;
-
--- name: sessions_to_archive
--- Runs as ibex_system. The longest waiting first.
-SELECT org_id, id
-FROM ibex_core.sessions
-WHERE status = 'completed' AND archived_turn < turn_count
-ORDER BY completed_at
-LIMIT $1;

@@ -48,7 +48,8 @@ LIMIT $12;
 -- name: sessions
 -- $2 only this session, $3 of this agent, $4 the cursor, $5 status.
 SELECT s.id, s.agent_id, a.name AS agent, u.external_id AS user, s.external_id, s.status, s.origin,
-  s.turn_count, s.message_count, s.last_extracted_turn, s.archived_turn, s.started_at,
+  s.turn_count, s.message_count, s.last_extracted_turn, s.archived_turn, s.archived_at,
+  s.started_at,
   s.last_turn_at, s.completed_at, j.status AS job_status, j.attempts AS job_attempts,
   j.last_error AS job_error, spent.*,
   (SELECT count(*) FROM ibex_core.memories m

@@ -1,0 +1,26 @@
+-- The manifest beside what the buckets hold. All of it runs as ibex_system: keys are made of ids.
+
+-- name: size
+-- Files of organization $1, or of all.
+SELECT count(*) FROM ibex_core.archive_files WHERE $1::uuid IS NULL OR org_id = $1;
+
+-- name: known
+-- Which of the keys $2 in bucket $1 the manifest has.
+SELECT org_id, id, key, bytes FROM ibex_core.archive_files WHERE bucket = $1 AND key = ANY ($2::text[]);
+
+-- name: being_written
+-- Of these sessions those whose archive is being written, or was when a process died.
+SELECT session_id FROM ibex_core.archive_uploads WHERE session_id = ANY ($1::uuid[]);
+
+-- name: files
+-- That count and were there before $2, after the file ($3, $4) or NULL.
+SELECT org_id, id, kind, bucket, key, session_id, bytes, sha256
+FROM ibex_core.archive_files
+WHERE ($1::uuid IS NULL OR org_id = $1) AND state = 'live' AND created_at < $2
+  AND ($3::uuid IS NULL OR (org_id, id) > ($3, $4::uuid))
+ORDER BY org_id, id
+LIMIT $5;
+
+-- name: file
+-- As it is by now.
+SELECT bytes, sha256 FROM ibex_core.archive_files WHERE org_id = $1 AND id = $2 AND state = 'live';
