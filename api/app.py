@@ -11,6 +11,7 @@ from api.errors import ErrorEnvelope, handle_errors
 from api.middleware import RequestContext
 from api.routers import (
     agents,
+    backfills,
     checks,
     feedback,
     health,
@@ -70,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     versioned = APIRouter(prefix=PREFIX, responses=_ERRORS)
     for module in (
         agents,
+        backfills,
         memories,
         review,
         sessions,

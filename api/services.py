@@ -19,6 +19,7 @@ from ibex.memory.observing import Observer
 from ibex.rpc import AuthClient
 from ibex.rpc.clients import AUTH_SERVICE, open_channel
 from ibex.settings import Settings
+from ibex.stores.backfills import BackfillStore
 from ibex.stores.checks import CheckStore
 from ibex.stores.forgetting import RetentionStore
 from ibex.stores.history import HistoryReader
@@ -42,6 +43,7 @@ _LIMIT = 2.0  # seconds for one readiness check, or one call of Redis
 
 @dataclass(frozen=True)
 class Services:
+    settings: Settings
     database: Database
     identity: IdentityStore
     limits: LimitStore
@@ -55,6 +57,7 @@ class Services:
     turns: TurnReader
     jobs: JobStore
     pipeline: PipelineReader
+    backfills: BackfillStore
     objects: ObjectStore
     hot: HotCache
     usefulness: UsefulnessStore
@@ -112,6 +115,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         opened.push_async_callback(_cancel, listener)
         yield Services(
+            settings=settings,
             database=database,
             identity=IdentityStore(database),
             limits=LimitStore(database),
@@ -125,6 +129,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             turns=turns,
             jobs=jobs,
             pipeline=PipelineReader(database),
+            backfills=BackfillStore(database),
             objects=objects,
             hot=HotCache(cache, database, settings.embedding_model),
             usefulness=usefulness,

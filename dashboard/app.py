@@ -10,6 +10,7 @@ PAGES = (
     ("views/memories.py", "Memories", ":material/psychology:"),
     ("views/quarantine.py", "Quarantine", ":material/gpp_maybe:"),
     ("views/sessions.py", "Sessions", ":material/forum:"),
+    ("views/backfills.py", "Backfills", ":material/history:"),
     ("views/pipeline.py", "Pipeline", ":material/conveyor_belt:"),
 )
 

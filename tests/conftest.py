@@ -35,7 +35,7 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.migrate import migrate
 from ibex.stores.postgres import Database
 
-pytest_plugins = ["tests.command_line", "tests.proxy_fixtures"]
+pytest_plugins = ["tests.command_line", "tests.proxy_fixtures", "tests.rereading"]
 
 
 def free_port() -> int:

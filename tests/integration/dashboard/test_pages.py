@@ -9,10 +9,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
+from ibex.extraction.prompts import BUILT_IN
 from ibex.settings import Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 from tests.conftest import free_port
+from tests.rereading import ECHO, HOST, Place, fact
 from tests.seeding import add_injection, add_memory, add_session, add_turn, insert
 
 APP = Path(dashboard.__file__).parent / "app.py"
@@ -291,3 +293,18 @@ async def test_an_api_that_is_down_is_named_with_its_address(
     page = shown(await signed_in("ibex_pat_x"))
     assert f"does not answer at {address}" in page
     assert "ibex status" in page
+
+
+async def test_a_backfill_is_shown_and_switched(token: str, place: Place) -> None:
+    assert "There is none." in shown(await signed_in(token, "backfills"))
+    await place.session(fact(ECHO), fact(HOSTILE))
+    made = await place.run(await place.backfill())
+    app = await signed_in(token, "backfills")
+    page = shown(app)
+    for words in ("ready: compare", ECHO, HOST, "Words that were said", BUILT_IN["v1"].version):
+        assert words in page
+    assert not any(one.value and "evil.example" in one.value for one in app.markdown)
+    next(button for button in app.button if button.label == "Switch").click()
+    await run(app)
+    assert "It is switched soon." in [one.value for one in app.success]
+    assert (await place.store.backfill(place.org_id, made.id)).status == "switching"
