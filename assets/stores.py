@@ -20,6 +20,7 @@ GROUP = "learning"
 USE = "use"
 KEEPING = "keeping"
 SNAPSHOTS = "snapshots"
+LAKE = "lake"
 OWNERS = ("team:data-platform",)
 
 T = TypeVar("T")

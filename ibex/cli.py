@@ -1,8 +1,8 @@
 """`ibex`: the stack, the demo, the import. What manages tenants is in
 ibex/cli_admin.py, cli_agents.py, cli_limits.py and cli_retention.py; embedding models in
-cli_embeddings.py, memories in cli_memory.py, their snapshots in cli_vectors.py, the pipeline in
-cli_pipeline.py. cli_explain.py shows what was given, cli_lineage.py where it comes from,
-cli_checks.py what is wrong."""
+cli_embeddings.py, memories in cli_memory.py, their snapshots in cli_vectors.py, the lake in
+cli_lake.py and cli_lake_tables.py, the pipeline in cli_pipeline.py. cli_explain.py shows what was
+given, cli_lineage.py where it comes from, cli_checks.py what is wrong."""
 
 import asyncio
 import sys
@@ -23,6 +23,7 @@ from ibex.cli_explain import explain
 from ibex.cli_export import export_app
 from ibex.cli_import import import_app
 from ibex.cli_lake import lake_app
+from ibex.cli_lake_tables import lake_compact, lake_refresh, lake_status
 from ibex.cli_limits import agent_limits, org_limits, token_limits
 from ibex.cli_lineage import lineage
 from ibex.cli_memory import memory_app
@@ -59,6 +60,9 @@ app.command()(explain)
 app.command()(sql)
 app.command()(lineage)
 app.command()(checks)
+lake_app.command("status")(lake_status)
+lake_app.command("refresh")(lake_refresh)
+lake_app.command("compact")(lake_compact)
 org_app.command("limits")(org_limits)
 agent_app.command("limits")(agent_limits)
 token_app.command("limits")(token_limits)

@@ -23,6 +23,7 @@
     │   │   └── SpoolFullError        and what it should store has no room on the disk
     │   ├── CacheUnavailableError
     │   ├── ObjectStoreUnavailableError
+    │   ├── TracesUnavailableError    ClickHouse
     │   ├── EmbedderUnavailableError
     │   ├── AssemblerUnavailableError
     │   └── ProviderUnavailableError  502  the model's server refused or hung up
@@ -36,7 +37,7 @@
     │   └── MalformedExtractionError  it was not the JSON that was asked for
     │       └── WindowTooSmallError   the model's window has no room for so much
     ├── LakeQueryError                400  DuckDB's own words, which quote the query
-    ├── LakeConflictError            another writer was faster; nothing was changed
+    ├── LakeConflictError             409  another writer was faster; nothing was changed
     ├── ArchiveDamagedError           500  an archive is not what was written, or is gone
     ├── ScratchFolderError            no room, or no right, for files of a moment under IBEX_HOME
     └── EmbeddedServerError           a server from a wheel did not start or stop
@@ -247,6 +248,12 @@ class ObjectStoreUnavailableError(DependencyError):
     """The object store does not answer."""
 
     code = "object_store_unavailable"
+
+
+class TracesUnavailableError(DependencyError):
+    """ClickHouse does not answer."""
+
+    code = "traces_unavailable"
 
 
 class EmbedderUnavailableError(DependencyError):

@@ -230,6 +230,9 @@ class Settings(BaseSettings):
     )
     sessions_bucket: str = Field("ibex-sessions", description="Bucket of the session archives.")
     lake_bucket: str = Field("ibex-lake", description="Bucket of the Parquet lake.")
+    lake_grace_hours: float = Field(
+        24, ge=0, description="How long files that were replaced stay for whoever reads them, h."
+    )
     snapshot_days: int = Field(
         30, ge=1, description="How long each day's snapshot of the memories is kept, d."
     )

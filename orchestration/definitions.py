@@ -8,6 +8,7 @@ from dagster import Definitions, in_process_executor, load_assets_from_modules
 from assets import (
     completed_sessions,
     hot_memories,
+    lake_compaction,
     memories,
     memory_conflicts,
     memory_snapshot,
@@ -17,6 +18,9 @@ from assets import (
     session_archive,
     session_episodes,
     session_facts,
+    session_lake,
+    trace_lake,
+    usage_rollup,
 )
 from assets.checks import SAMPLED, new_memories
 from ibex.extraction.prompts import prompt_named
@@ -24,7 +28,15 @@ from ibex.settings import Settings, load_settings
 from orchestration.archives import dropping, store_verification
 from orchestration.backfills import backfill, backfill_sensor, settle_backfills
 from orchestration.housekeeping import housekeeping
-from orchestration.jobs import checks, forgetting, learn, observe, snapshot
+from orchestration.jobs import (
+    checks,
+    compaction,
+    forgetting,
+    lake,
+    learn,
+    observe,
+    snapshot,
+)
 from orchestration.reembedding import reembed
 from orchestration.resources import run_memory, stores_resource
 from orchestration.schedules import SCHEDULES
@@ -48,6 +60,10 @@ def definitions(settings: Settings) -> Definitions:
                 memory_usefulness,
                 memory_snapshot,
                 retention,
+                session_lake,
+                trace_lake,
+                usage_rollup,
+                lake_compaction,
             ]
         ),
         asset_checks=[new_memories, *SAMPLED],
@@ -64,6 +80,8 @@ def definitions(settings: Settings) -> Definitions:
             settle_backfills,
             dropping,
             store_verification,
+            lake,
+            compaction,
         ],
         schedules=SCHEDULES,
         sensors=[session_sensor(settings), answer_sensor(settings), backfill_sensor(settings)],

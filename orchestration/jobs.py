@@ -47,3 +47,17 @@ snapshot = define_asset_job(
     executor_def=in_process_executor,
     description="Makes today's snapshot of all memories with their vectors.",
 )
+
+lake = define_asset_job(
+    "lake",
+    selection=AssetSelection.assets("session_lake", "trace_lake", "usage_rollup"),
+    executor_def=in_process_executor,
+    description="Writes the days that have changed into the lake.",
+)
+
+compaction = define_asset_job(
+    "compaction",
+    selection=AssetSelection.assets("lake_compaction"),
+    executor_def=in_process_executor,
+    description="Merges the lake's small files and deletes those that were replaced.",
+)

@@ -7,7 +7,7 @@ from dagster import DefaultScheduleStatus, ScheduleDefinition
 from orchestration.archives import dropping, store_verification
 from orchestration.backfills import settle_backfills
 from orchestration.housekeeping import housekeeping
-from orchestration.jobs import checks, forgetting, snapshot
+from orchestration.jobs import checks, compaction, forgetting, lake, snapshot
 from orchestration.usefulness import hot_lists
 
 _running = partial(ScheduleDefinition, default_status=DefaultScheduleStatus.RUNNING)
@@ -21,4 +21,6 @@ SCHEDULES = (
     _running(name="settle_backfills_hourly", job=settle_backfills, cron_schedule="5 * * * *"),
     _running(name="dropping_hourly", job=dropping, cron_schedule="11 * * * *"),
     _running(name="verification_daily", job=store_verification, cron_schedule="35 4 * * *"),
+    _running(name="lake_hourly", job=lake, cron_schedule="47 * * * *"),
+    _running(name="compaction_daily", job=compaction, cron_schedule="23 2 * * *"),
 )

@@ -40,6 +40,15 @@ class LakeFile:
 
 
 @dataclass(frozen=True)
+class Retired:
+    """A file that no new reader takes."""
+
+    id: UUID
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Day:
     """What of a day is in the lake; a source with another fingerprint has changed since."""
 
@@ -65,6 +74,12 @@ class Manifest:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def organizations(self) -> list[UUID]:
+        """All that there are."""
+        async with self._database.system() as connection:
+            rows = await connection.fetch(_SQL["organizations"])
+        return [row["id"] for row in rows]
 
     async def live_files(
         self,
@@ -116,11 +131,11 @@ class Manifest:
             rows = await connection.fetch(_SQL["days"], org_id, table)
         return {row["date"]: Day(row["date"], row["fingerprint"], row["rows"]) for row in rows}
 
-    async def retired(self, org_id: UUID, before: datetime, limit: int) -> list[tuple[UUID, str]]:
-        """Ids and keys of files retired at this time or before."""
+    async def retired(self, org_id: UUID, before: datetime, limit: int) -> list[Retired]:
+        """Files retired at this time or before, the oldest first."""
         async with self._database.tenant(org_id) as connection:
             rows = await connection.fetch(_SQL["retired_files"], org_id, before, limit)
-        return [(row["id"], row["key"]) for row in rows]
+        return [Retired(row["id"], row["bucket"], row["key"]) for row in rows]
 
     async def forget(self, org_id: UUID, ids: Sequence[UUID]) -> None:
         """Retired files whose objects are deleted."""

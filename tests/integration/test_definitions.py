@@ -31,6 +31,10 @@ def test_assets(defs: Definitions) -> None:
         "memory_usefulness": [],
         "retention": [],
         "memory_snapshot": ["memories"],
+        "session_lake": ["memories", "session_archive"],
+        "trace_lake": [],
+        "usage_rollup": ["trace_lake"],
+        "lake_compaction": ["session_lake", "trace_lake", "usage_rollup"],
     }
 
 
@@ -39,7 +43,7 @@ def test_every_asset_says_what_it_is(defs: Definitions) -> None:
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description, key
-        assert node.group_name in ("learning", "use", "keeping", "snapshots")
+        assert node.group_name in ("learning", "use", "keeping", "snapshots", "lake")
         assert node.owners, key
         assert node.kinds, key
 
@@ -86,9 +90,11 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         "settle_backfills",
         "dropping",
         "store_verification",
+        "lake",
+        "compaction",
         "__ASSET_JOB",
     }
-    for name in ("learn", "observe", "forgetting", "checks", "snapshot"):
+    for name in ("learn", "observe", "forgetting", "checks", "snapshot", "lake", "compaction"):
         assert repository.get_job(name).executor_def.name == "in_process"
     assert {
         (one.name, one.job_name, one.minimum_interval_seconds, one.default_status)
@@ -115,4 +121,6 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         ),
         ("dropping_hourly", "dropping", "11 * * * *", DefaultScheduleStatus.RUNNING),
         ("verification_daily", "store_verification", "35 4 * * *", DefaultScheduleStatus.RUNNING),
+        ("lake_hourly", "lake", "47 * * * *", DefaultScheduleStatus.RUNNING),
+        ("compaction_daily", "compaction", "23 2 * * *", DefaultScheduleStatus.RUNNING),
     }

@@ -8,7 +8,7 @@ import pytest
 
 from ibex.errors import LakeConflictError
 from ibex.ids import new_id
-from ibex.lake.manifest import Day, LakeFile, Manifest
+from ibex.lake.manifest import Day, LakeFile, Manifest, Retired
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 
@@ -65,7 +65,7 @@ async def test_a_swap_replaces_what_counts_and_keeps_the_old_for_a_while(
     assert days == {MARCH: Day(MARCH, 8, 5), other.first: Day(other.first, 7, 3)}
 
     now = datetime.now(UTC) + timedelta(minutes=1)
-    assert await manifest.retired(org_id, now, 10) == [(old.id, old.key)]
+    assert await manifest.retired(org_id, now, 10) == [Retired(old.id, old.bucket, old.key)]
     assert await manifest.retired(org_id, now - timedelta(hours=1), 10) == []
     (status,) = await manifest.status(org_id)
     assert (status.files, status.rows, status.bytes, status.retired) == (2, 8, 800, 1)

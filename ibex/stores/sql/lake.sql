@@ -1,5 +1,9 @@
 -- The lake's part of the manifest: which files count, and what of each day was written.
 
+-- name: organizations
+-- Runs as ibex_system.
+SELECT id FROM ibex_core.organizations ORDER BY id;
+
 -- name: live_files
 -- Of table $2 (NULL: all) with rows from day $3 through day $4 (NULL: without end).
 SELECT id, lake_table, bucket, key, date, date_to, rows, bytes, sha256, schema_version, min_time,
