@@ -17,7 +17,7 @@ SCHEDULES = (
     _running(name="forgetting_hourly", job=forgetting, cron_schedule="29 * * * *"),
     _running(name="hot_lists_hourly", job=hot_lists, cron_schedule="41 * * * *"),
     _running(name="checks_hourly", job=checks, cron_schedule="53 * * * *"),
-    _running(name="snapshot_daily", job=snapshot, cron_schedule="5 3 * * *"),
+    _running(name="snapshot_daily", job=snapshot, cron_schedule="5 3,9,15,21 * * *"),
     _running(name="settle_backfills_hourly", job=settle_backfills, cron_schedule="5 * * * *"),
     _running(name="dropping_hourly", job=dropping, cron_schedule="11 * * * *"),
     _running(name="verification_daily", job=store_verification, cron_schedule="35 4 * * *"),

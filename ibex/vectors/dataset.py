@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
+import orjson
 import psutil
 
 from ibex.embedded.process import private_folder
@@ -27,15 +29,41 @@ if TYPE_CHECKING:
 TABLE: Final = "memories"
 FOLDER: Final = f"{TABLE}.lance"
 MANIFESTS: Final = "_versions/*.manifest"  # one for each version; the newest has the least name
+_LAST: Final = 2**64 - 1
 
 
 @dataclass(frozen=True)
 class Written:
-    """A version that was written and tagged."""
+    """A version that was written."""
 
     rows: int
-    files: tuple[str, ...]  # below the dataset's folder, in the order in which they may appear
-    manifest: str  # the one of them that is the version's
+    data: tuple[str, ...]  # its files, below the dataset's folder
+    manifest: str
+
+
+def version_of(manifest: str) -> int:
+    """By the name of a version's manifest."""
+    return _LAST - int(PurePosixPath(manifest).stem)
+
+
+def tag_name(tag: str) -> str:
+    """Of the file, below the dataset's folder, by which Lance finds the tag."""
+    return f"_refs/tags/{tag}.json"
+
+
+def tag(manifest: str, size: int, made_at: datetime) -> bytes:
+    """That file: a tag of the version that has this manifest, of `size` bytes."""
+    at = f"{made_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    return orjson.dumps(
+        {
+            "branch": None,
+            "version": version_of(manifest),
+            "createdAt": at,
+            "updatedAt": at,
+            "manifestSize": size,
+            "metadata": {},
+        }
+    )
 
 
 @contextmanager
@@ -66,8 +94,8 @@ def scratch(home: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def write(place: Path, tag: str, chunks: "AsyncIterator[pa.Table]") -> Written:
-    """A new version in `place` with these rows and no others, tagged; a file for each chunk.
+async def write(place: Path, chunks: "AsyncIterator[pa.Table]") -> Written:
+    """A new version in `place` with these rows and no others; a file for each chunk.
 
     Where the dataset has versions already, the manifest of its newest one must lie in `place`;
     nothing else of it is looked at. Raises ScratchFolderError, and what `chunks` raises.
@@ -90,19 +118,18 @@ async def write(place: Path, tag: str, chunks: "AsyncIterator[pa.Table]") -> Wri
     with on_disk():
         if table is None:
             table = await connection.create_table(TABLE, schema=schema(), mode=mode)
-        await table.tags.create(tag, await table.version())
         manifest = min({*root.glob(MANIFESTS)} - before)
-        files = (*sorted(root.glob("data/*")), manifest, root / "_refs" / "tags" / f"{tag}.json")
-    named = tuple(path.relative_to(root).as_posix() for path in files)
-    return Written(rows, named, named[-2])
+        data = sorted(root.glob("data/*"))
+    *named, own = (path.relative_to(root).as_posix() for path in (*data, manifest))
+    return Written(rows, tuple(named), own)
 
 
-async def opened(place: Path, tag: str) -> "AsyncTable":
-    """The version of that tag; its files lie in `place`. Raises ScratchFolderError."""
+async def opened(place: Path, version: int) -> "AsyncTable":
+    """That version; its files lie in `place`. Raises ScratchFolderError."""
     import lancedb  # noqa: PLC0415
 
     with on_disk():
         connection = await lancedb.connect_async(place)
         table = await connection.open_table(TABLE)
-        await table.checkout(tag)
+        await table.checkout(version)
     return table

@@ -2,8 +2,9 @@
 
 The manifest (`archive_files`, kind 'vectors') says which files a day's snapshot has, how long each
 is and what its SHA-256 is. It changes in the transaction that holds the organization's lock, once
-the files are in S3; what lies in S3 and is not in the manifest is nothing, and the next one who
-holds the lock deletes it. So a process may be killed anywhere.
+the files are in S3. What lies in S3 and is not in the manifest is nothing, and the next one who
+holds the lock deletes it; a tag, which Lance's own readers go by and nothing here, is written then
+if it is not yet. So a process may be killed anywhere.
 """
 
 import asyncio
@@ -20,10 +21,20 @@ from uuid import UUID
 from ibex.errors import ArchiveDamagedError, IbexError, NotFoundError
 from ibex.ids import new_id
 from ibex.settings import Settings
-from ibex.stores.objects import ObjectStore
+from ibex.stores.objects import ObjectStore, StoredObject
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
-from ibex.vectors.dataset import FOLDER, Written, on_disk, opened, scratch, write
+from ibex.vectors.dataset import (
+    FOLDER,
+    Written,
+    on_disk,
+    opened,
+    scratch,
+    tag,
+    tag_name,
+    version_of,
+    write,
+)
 from ibex.vectors.keeping import expired
 from ibex.vectors.rows import SCHEMA_VERSION, table, with_all_columns
 
@@ -36,13 +47,14 @@ CHUNK: Final = 16_384  # rows of one file, about 15 MiB
 _PATIENCE: Final = 600.0  # seconds, for whoever works on the organization's snapshots just now
 _AT_ONCE: Final = 4  # files
 _MANIFEST: Final = ".manifest"
+_TAG: Final = ".json"
 
 Watch = Callable[[int, int], None]  # done, of how many
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    day: date  # UTC; its tag as well
+    day: date  # UTC; its tag
     rows: int  # vectors: a memory with vectors of two models has two
     size: int  # bytes
     files: int
@@ -111,9 +123,9 @@ class Snapshots:
                 return None
             with scratch(self._settings.home) as place:
                 await self._fetch_newest_manifest(files, place)
-                written = await write(place, _tag(today), self._chunks(connection, org_id))
+                written = await write(place, self._chunks(connection, org_id))
                 await self._store(connection, org_id, place, written, today, now)
-        await self._sweep(org_id)
+        await self._settle(org_id)
         (made,) = [one for one in await self.all(org_id) if one.day == today]
         return made
 
@@ -128,8 +140,7 @@ class Snapshots:
             )
             for day in days:
                 await connection.execute(_SQL["remove"], org_id, day)
-        if days:
-            await self._sweep(org_id)
+        await self._settle(org_id)
         return sorted(days)
 
     async def drop(self, org_id: UUID, day: date) -> None:
@@ -137,14 +148,14 @@ class Snapshots:
         async with self._alone(org_id) as connection:
             if await connection.execute(_SQL["remove"], org_id, day) == "DELETE 0":
                 raise _no_snapshot(day)
-        await self._sweep(org_id)
+        await self._settle(org_id)
 
     async def erase_all(self, org_id: UUID) -> int:
         """Delete every snapshot of the organization; how many there were."""
         async with self._alone(org_id) as connection:
             count = len(_snapshots(await _files(connection, org_id)))
             await connection.execute(_SQL["remove_all"], org_id)
-        await self._sweep(org_id)
+        await self._settle(org_id)
         return count
 
     async def erase(
@@ -166,7 +177,7 @@ class Snapshots:
                 if done is not None:
                     erased.append(done)
                 seen.add(day)
-        await self._sweep(org_id)
+        await self._settle(org_id)
         return erased
 
     async def _erase_from(self, org_id: UUID, day: date, what: Erasure) -> ErasedFrom | None:
@@ -176,8 +187,7 @@ class Snapshots:
             if not of_day:  # it expired meanwhile
                 return None
             with scratch(self._settings.home) as place, scratch(self._settings.home) as anew:
-                await self._fetch(of_day, place)
-                snapshot = await opened(place, _tag(day))
+                snapshot = await self._opened(of_day, place)
                 before = await snapshot.count_rows()
                 kept = 0
                 async for batch in _batches(snapshot, self._chunk):
@@ -185,7 +195,7 @@ class Snapshots:
                 if kept == before:
                     return None
                 await self._fetch_newest_manifest(files, anew)
-                written = await write(anew, _tag(day), _all_without(snapshot, what, self._chunk))
+                written = await write(anew, _all_without(snapshot, what, self._chunk))
                 await self._store(
                     connection, org_id, anew, written, day, max(one.created_at for one in of_day)
                 )
@@ -200,13 +210,30 @@ class Snapshots:
         Raises NotFoundError when there is none, ArchiveDamagedError when a file is not what was
         written.
         """
+        files = await self._of_day(org_id, day)
+        with scratch(self._settings.home) as place:
+            try:
+                table = await self._opened(files, place, watch)
+            except ArchiveDamagedError:
+                written_anew = await self._of_day(org_id, day)
+                if written_anew == files:
+                    raise
+                table = await self._opened(written_anew, place, watch)
+            yield table
+
+    async def _of_day(self, org_id: UUID, day: date) -> "Sequence[_File]":
         async with self._database.tenant(org_id) as connection:
             files = [one for one in await _files(connection, org_id) if one.date == day]
         if not files:
             raise _no_snapshot(day)
-        with scratch(self._settings.home) as place:
-            await self._fetch(files, place, watch)
-            yield await opened(place, _tag(day))
+        return files
+
+    async def _opened(
+        self, files: Sequence[_File], place: Path, watch: Watch = lambda done, of: None
+    ) -> "AsyncTable":
+        await self._fetch([one for one in files if not one.key.endswith(_TAG)], place, watch)
+        (manifest,) = [one.key for one in files if one.key.endswith(_MANIFEST)]
+        return await opened(place, version_of(manifest))
 
     async def _chunks(self, connection: Connection, org_id: UUID) -> AsyncIterator["pa.Table"]:
         cursor = await connection.cursor(_SQL["memories"], org_id)
@@ -264,10 +291,14 @@ class Snapshots:
         """Into S3, then into the manifest, in the place of the day's earlier files."""
         prefix = f"{_prefix(org_id)}{FOLDER}/"
         stored = []
-        for name in written.files:
+        for name in (*written.data, written.manifest):
             with on_disk():
                 data = (place / FOLDER / name).read_bytes()
             stored.append(await self._objects.put(self._bucket, prefix + name, data))
+        tagged = tag(written.manifest, stored[-1].size, made_at)
+        tag_key = prefix + tag_name(str(day))
+        digest = hashlib.sha256(tagged).digest()
+        stored.append(StoredObject(self._bucket, tag_key, len(tagged), digest))
         await connection.execute(_SQL["remove"], org_id, day)
         for one in stored:
             rows = written.rows if one.key == prefix + written.manifest else 0
@@ -277,13 +308,20 @@ class Snapshots:
                 *(SCHEMA_VERSION, made_at),
             )
 
-    async def _sweep(self, org_id: UUID) -> None:
-        """Delete what lies in S3 and is not in the manifest."""
+    async def _settle(self, org_id: UUID) -> None:
+        """Let S3 have what the manifest says: what is not in it goes, tags follow."""
         async with self._alone(org_id) as connection:
-            known = {one.key for one in await _files(connection, org_id)}
-            for key in await self._objects.keys(self._bucket, _prefix(org_id)):
-                if key not in known:
-                    await self._objects.delete(self._bucket, key)
+            files = await _files(connection, org_id)
+            known = {one.key for one in files}
+            there = set(await self._objects.keys(self._bucket, _prefix(org_id)))
+            for key in there - known:
+                await self._objects.delete(self._bucket, key)
+            for one in files:
+                if one.key.endswith(_MANIFEST):
+                    data = tag(one.key, one.size, one.created_at)
+                    key = f"{_prefix(org_id)}{FOLDER}/{tag_name(str(one.date))}"
+                    if key not in there or await self._objects.get(self._bucket, key) != data:
+                        await self._objects.put(self._bucket, key, data)
 
     @asynccontextmanager
     async def _alone(self, org_id: UUID) -> AsyncIterator[Connection]:
@@ -297,10 +335,6 @@ _DROP: Final = "'ibex vectors drop' deletes this day's snapshot; the others are 
 
 def _prefix(org_id: UUID) -> str:
     return f"vectors/org={org_id}/"
-
-
-def _tag(day: date) -> str:
-    return day.isoformat()
 
 
 def _no_snapshot(day: date) -> NotFoundError:

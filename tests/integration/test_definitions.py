@@ -112,7 +112,7 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         ("forgetting_hourly", "forgetting", "29 * * * *", DefaultScheduleStatus.RUNNING),
         ("hot_lists_hourly", "hot_lists", "41 * * * *", DefaultScheduleStatus.RUNNING),
         ("checks_hourly", "checks", "53 * * * *", DefaultScheduleStatus.RUNNING),
-        ("snapshot_daily", "snapshot", "5 3 * * *", DefaultScheduleStatus.RUNNING),
+        ("snapshot_daily", "snapshot", "5 3,9,15,21 * * *", DefaultScheduleStatus.RUNNING),
         (
             "settle_backfills_hourly",
             "settle_backfills",

@@ -1,9 +1,13 @@
 """Snapshots of memories in S3: made, read, kept for a while, and what erasure leaves of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
+import lancedb
+import orjson
 import pytest
 
 from ibex.embedded.process import ProcessSpec
@@ -14,7 +18,7 @@ from ibex.settings import DEFAULT_EMBEDDING_MODEL, Settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.objects import ObjectStore, StoredObject
 from ibex.stores.postgres import Database
-from ibex.vectors.dataset import TABLE
+from ibex.vectors.dataset import TABLE, version_of
 from ibex.vectors.rows import vectors_of
 from ibex.vectors.searching import Hit, as_of, search
 from ibex.vectors.snapshots import ErasedFrom, Erasure, Snapshots
@@ -74,6 +78,7 @@ async def test_each_day_stays_as_it_was_and_is_made_once(
     settings: Settings,
     org_id: UUID,
     agent_id: UUID,
+    tmp_path: Path,
 ) -> None:
     assert await snapshots.take(org_id, NOW) is None
     vectors = [direction(1, number / 7) for number in range(5)]
@@ -103,6 +108,32 @@ async def test_each_day_stays_as_it_was_and_is_made_once(
     assert vectors_of(found["vector"].combine_chunks())[0] @ vectors[3] > 0.99999
     await nothing_else_is_there(database, objects, settings, org_id)
     assert not list((settings.home / "scratch").iterdir())
+
+    # What is in S3 is a Lance dataset as it stands.
+    for key in await keys(objects, settings, org_id):
+        path = tmp_path / key.partition(f"org={org_id}/")[2]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(await objects.get(settings.lake_bucket, key))
+    dataset = await (await lancedb.connect_async(tmp_path)).open_table(TABLE)
+    assert set(await dataset.tags.list()) == {"2026-05-01", "2026-05-02"}
+    await dataset.checkout("2026-05-01")
+    assert await dataset.count_rows("status = 'quarantined'") == 0
+    await dataset.checkout("2026-05-02")
+    assert await dataset.count_rows("status = 'quarantined'") == 1
+
+
+async def test_two_at_once_make_one(
+    snapshots: Snapshots,
+    database: Database,
+    objects: ObjectStore,
+    settings: Settings,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    await remember(database, org_id, agent_id, "Fact.")
+    made = await asyncio.gather(*(snapshots.take(org_id, NOW) for _ in range(3)))
+    assert made == 3 * await snapshots.all(org_id)
+    await nothing_else_is_there(database, objects, settings, org_id)
 
 
 async def test_today_is_made_anew_when_it_is_asked_for(
@@ -318,23 +349,42 @@ async def test_without_s3_nothing_is_noted_and_the_next_try_makes_it(
     assert await snapshots.all(org_id) == []
 
     class Dies(ObjectStore):
-        """Before the last file, the tag, is there."""
+        """Before the file with this ending is there."""
+
+        ending = ".manifest"
 
         async def put(self, bucket: str, key: str, data: bytes, **options: str) -> StoredObject:
-            if key.endswith(".json"):
+            if key.endswith(self.ending):
                 raise ObjectStoreUnavailableError
             return await super().put(bucket, key, data, **options)
 
     dying = Dies(settings)
     with pytest.raises(ObjectStoreUnavailableError):
         await Snapshots(database, dying, settings).take(org_id, NOW)
-    await dying.close()
     assert await snapshots.all(org_id) == []
     assert await keys(objects, settings, org_id)
     made = await snapshots.take(org_id, NOW)
     assert made is not None
     assert made.rows == 1
     await nothing_else_is_there(database, objects, settings, org_id)
+
+    # The tag is for others' readers: without it the snapshot is whole, and it follows.
+    before = await keys(objects, settings, org_id)
+    await remember(database, org_id, agent_id, "Another.")
+    dying.ending = ".json"
+    with pytest.raises(ObjectStoreUnavailableError):
+        await Snapshots(database, dying, settings).take(org_id, NOW, again=True)
+    await dying.close()
+    assert len(await rows(snapshots, org_id, NOW.date())) == 2
+    assert await snapshots.expire(org_id, NOW) == []
+    await nothing_else_is_there(database, objects, settings, org_id)
+    assert len(before & await keys(objects, settings, org_id)) == 1
+    (tagged,) = [one for one in await manifest(database, org_id) if one.endswith(".json")]
+    (version,) = [one for one in await manifest(database, org_id) if one.endswith(".manifest")]
+    assert (
+        version_of(version)
+        == orjson.loads(await objects.get(settings.lake_bucket, tagged))["version"]
+    )
     assert not list((settings.home / "scratch").iterdir())
 
 
