@@ -201,6 +201,24 @@ async def test_a_try_while_a_part_is_away_does_not_count_until_patience_ends(
     assert await defer(await claim())
 
 
+@pytest.mark.parametrize("end", ["fail", "release", "expire"])
+async def test_turns_that_came_during_the_last_try_have_tries_of_their_own(
+    database: Database, jobs: JobStore, org_id: UUID, agent_id: UUID, end: str
+) -> None:
+    session_id = await add_session(database, org_id, agent_id)
+    (job,) = await jobs.claim("run", 1, LEASE, max_attempts=1)
+    await add_turn(database, org_id, session_id, "One more thing.")
+    if end == "fail":
+        assert await jobs.fail(job, "malformed_extraction", 1, 0.0) == "waiting"
+    elif end == "release":
+        assert await jobs.release("run", "run_ended", 1, 0.0) == 1
+    else:
+        await expire_leases(database)
+    (again,) = await jobs.claim("next", 1, LEASE, max_attempts=1)
+    assert (again.attempt, again.turn_count) == (1, 3)
+    assert await jobs.fail(again, "malformed_extraction", 1, 0.0) == "dead"
+
+
 async def test_runs_that_die_without_a_word_end_in_a_dead_letter(
     database: Database, jobs: JobStore, org_id: UUID, agent_id: UUID
 ) -> None:
