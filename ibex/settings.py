@@ -221,6 +221,12 @@ class Settings(BaseSettings):
         "auto", description="Runs the model; auto: torch where it has a GPU, else onnx."
     )
     sensor_interval: int = Field(5, ge=1, description="Tick of the session sensor, s.")
+    dagster_run_days: int = Field(
+        30, ge=1, description="How long Dagster's runs and their events are kept, d."
+    )
+    dagster_tick_days: int = Field(
+        7, ge=1, description="How long the ticks of its sensors and schedules are kept, d."
+    )
     sessions_per_run: int = Field(200, ge=1, description="Sessions one run claims at most.")
     usefulness_interval: int = Field(
         60, ge=1, description="Answers are looked at for what they rest on this often, s."

@@ -39,6 +39,7 @@ from orchestration.jobs import (
 )
 from orchestration.reembedding import reembed
 from orchestration.resources import run_memory, stores_resource
+from orchestration.run_history import run_history
 from orchestration.schedules import SCHEDULES
 from orchestration.sensors import session_sensor
 from orchestration.usefulness import answer_sensor, hot_lists
@@ -74,6 +75,7 @@ def definitions(settings: Settings) -> Definitions:
             forgetting,
             checks,
             hot_lists,
+            run_history,
             reembed,
             snapshot,
             backfill,

@@ -8,6 +8,7 @@ from orchestration.archives import dropping, store_verification
 from orchestration.backfills import settle_backfills
 from orchestration.housekeeping import housekeeping
 from orchestration.jobs import checks, compaction, forgetting, lake, snapshot
+from orchestration.run_history import run_history
 from orchestration.usefulness import hot_lists
 
 _running = partial(ScheduleDefinition, default_status=DefaultScheduleStatus.RUNNING)
@@ -18,6 +19,8 @@ SCHEDULES = (
     _running(name="hot_lists_hourly", job=hot_lists, cron_schedule="41 * * * *"),
     _running(name="checks_hourly", job=checks, cron_schedule="53 * * * *"),
     _running(name="snapshot_daily", job=snapshot, cron_schedule="5 3,9,15,21 * * *"),
+    _running(name="run_history_hourly", job=run_history, cron_schedule="47 * * * *"),
+    _running(name="snapshot_daily", job=snapshot, cron_schedule="5 3 * * *"),
     _running(name="settle_backfills_hourly", job=settle_backfills, cron_schedule="5 * * * *"),
     _running(name="dropping_hourly", job=dropping, cron_schedule="11 * * * *"),
     _running(name="verification_daily", job=store_verification, cron_schedule="35 4 * * *"),
