@@ -20,6 +20,7 @@ SCHEDULES = (
     _running(name="checks_hourly", job=checks, cron_schedule="53 * * * *"),
     _running(name="snapshot_daily", job=snapshot, cron_schedule="5 3,9,15,21 * * *"),
     _running(name="run_history_hourly", job=run_history, cron_schedule="47 * * * *"),
+    _running(name="run_history_hourly", job=run_history, cron_schedule="59 * * * *"),
     _running(name="snapshot_daily", job=snapshot, cron_schedule="5 3 * * *"),
     _running(name="settle_backfills_hourly", job=settle_backfills, cron_schedule="5 * * * *"),
     _running(name="dropping_hourly", job=dropping, cron_schedule="11 * * * *"),

@@ -112,7 +112,7 @@ def test_jobs_sensors_and_schedules(defs: Definitions) -> None:
         ("hourly", "housekeeping", "17 * * * *", DefaultScheduleStatus.RUNNING),
         ("forgetting_hourly", "forgetting", "29 * * * *", DefaultScheduleStatus.RUNNING),
         ("hot_lists_hourly", "hot_lists", "41 * * * *", DefaultScheduleStatus.RUNNING),
-        ("run_history_hourly", "run_history", "47 * * * *", DefaultScheduleStatus.RUNNING),
+        ("run_history_hourly", "run_history", "59 * * * *", DefaultScheduleStatus.RUNNING),
         ("checks_hourly", "checks", "53 * * * *", DefaultScheduleStatus.RUNNING),
         ("snapshot_daily", "snapshot", "5 3,9,15,21 * * *", DefaultScheduleStatus.RUNNING),
         (
