@@ -1,7 +1,7 @@
 # The front door: `make help`. CI calls these targets and nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-conflicts bench-memory bench-pipeline bench-redaction bench-retrieval bench-usefulness soak lock clean
+.PHONY: help setup demo up down status logs test test-fast browser lint format proto db-migrate db-check e2e-smoke-p3 bench-hotpath bench-peers bench-recall bench-embed bench-conflicts bench-lake bench-memory bench-pipeline bench-redaction bench-retrieval bench-usefulness soak lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -86,6 +86,9 @@ bench-recall: setup  ## The assembler alone: 1,000 to 100,000 memories, 1 to 50 
 
 bench-memory: setup  ## Writes, searches up to a million memories, hot lists, sizes (ARGS="--agents 50 --approximate")
 	@$(BIN)/python -m bench.memory $(ARGS)
+
+bench-lake: setup  ## Archives, a million turns by SQL, compaction, exports, snapshots of 100,000 memories (ARGS=--quick)
+	@$(BIN)/python -m bench.lake $(ARGS)
 
 bench-pipeline: setup  ## From a session's end to its memories; 200 at once, and what requests feel of it (ARGS=--quick)
 	@$(BIN)/python -m bench.pipeline $(ARGS)

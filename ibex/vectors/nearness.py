@@ -26,10 +26,12 @@ def alike(vectors: Matrix, threshold: float) -> list[Places]:
     """Groups of two or more rows, largest first: every row has a cosine above `threshold` with
     another one of its group, and with none outside."""
     labels = np.arange(len(vectors))
-    for start, cosines in _blocks(vectors, vectors):
-        for offset in np.flatnonzero((cosines > threshold).sum(axis=1) > 1):
-            near = np.flatnonzero(cosines[offset] > threshold)
-            met = np.unique(np.append(labels[near], labels[start + offset]))
+    for start in range(0, len(vectors), _BLOCK):
+        # Each pair once: with the rows of the block and those after it.
+        near = vectors[start : start + _BLOCK] @ vectors[start:].T > threshold
+        for offset in np.flatnonzero(np.count_nonzero(near, axis=1) > 1):
+            found = labels[start + np.flatnonzero(near[offset])]
+            met = np.unique(np.append(found, labels[start + offset]))
             if len(met) > 1:
                 labels[np.isin(labels, met)] = met[0]
     order = np.argsort(labels, kind="stable")
@@ -62,7 +64,9 @@ def clusters(vectors: Matrix, count: int, *, seed: int = 0, rounds: int = 25) ->
     labels, nearness = _assigned(vectors, centres)
     for _ in range(rounds):
         sums = np.zeros_like(centres)
-        np.add.at(sums, labels, vectors)
+        order = np.argsort(labels, kind="stable")
+        there, starts = np.unique(labels[order], return_index=True)
+        sums[there] = np.add.reduceat(vectors[order], starts, axis=0)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         centres = np.where(lengths > 0, sums / np.maximum(lengths, 1e-12), centres)
         before = labels
@@ -86,8 +90,9 @@ def _blocks(rows: Matrix, columns: Matrix) -> Iterator[tuple[int, Floats]]:
 
 
 def _assigned(vectors: Matrix, centres: Matrix) -> tuple[Places, Floats]:
-    places, values = nearest(vectors, centres, 1)
-    return places[:, 0], values[:, 0]
+    parts = [cosines.argmax(axis=1) for _, cosines in _blocks(vectors, centres)]
+    labels = np.concatenate(parts)
+    return labels, np.einsum("ij,ij->i", vectors, centres[labels])
 
 
 def _far_apart(vectors: Matrix, count: int, random: np.random.Generator) -> Matrix:

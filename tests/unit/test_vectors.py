@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibex.embedding import Matrix
@@ -16,6 +16,7 @@ from tests.unit.candidates import direction
 TODAY = date(2026, 11, 20)
 
 
+@settings(deadline=None)
 @given(
     ages=st.sets(st.integers(-5, 800), max_size=60),
     daily=st.integers(1, 60),
@@ -78,6 +79,7 @@ def test_groups_are_the_connected_ones_and_reach_over_blocks() -> None:
     assert alike(random_vectors(0), 0.9) == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(1, 8), st.integers(0, 2**16))
 def test_the_nearest_are_those_of_a_full_sort(rows: int, count: int, seed: int) -> None:
     vectors, questions = random_vectors(max(rows, 1), seed), random_vectors(5, seed + 1)

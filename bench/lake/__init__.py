@@ -1,0 +1,1 @@
+"""The lakehouse: archives, scans, compaction, exports and snapshots; `make bench-lake`."""
