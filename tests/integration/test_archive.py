@@ -21,9 +21,10 @@ from ibex.ids import new_id
 from ibex.settings import Settings
 from ibex.stores.archive import ArchivedSession, SessionArchive, archive_key, copy_key
 from ibex.stores.identity import IdentityStore
-from ibex.stores.objects import ObjectStore, StoredObject
+from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionKey, SessionStore
+from tests.crashing import Crash, CrashingStore
 from tests.integration.recorded import TALK, add_session, add_turn, drop_content, let_time_pass
 
 
@@ -154,31 +155,6 @@ async def test_a_session_that_goes_on_without_its_content_keeps_its_old_lines(
     assert await archive.compare(org_id, session_id) == second
     with pytest.raises(NotFoundError):
         await objects.get(second.bucket, copy_key(second.key))
-
-
-class Crash(BaseException):
-    """kill -9: nothing after it happens."""
-
-
-class CrashingStore(ObjectStore):
-    """Dies in the middle of the put with this number (from 1), when its bytes are there or before;
-    what it leaves of a torn one is its first half."""
-
-    def __init__(self, settings: Settings, put: int, moment: str) -> None:
-        super().__init__(settings)
-        self._left = put
-        self._moment = moment
-
-    async def put(
-        self, bucket: str, key: str, data: bytes, *, content_type: str = "application/octet-stream"
-    ) -> StoredObject:
-        self._left -= 1
-        if self._left:
-            return await super().put(bucket, key, data, content_type=content_type)
-        if self._moment != "before":
-            left = data if self._moment == "after" else data[: len(data) // 2]
-            await super().put(bucket, key, left, content_type=content_type)
-        raise Crash
 
 
 @pytest.mark.parametrize("moment", ["before", "torn", "after"])

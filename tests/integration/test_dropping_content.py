@@ -6,19 +6,23 @@ from uuid import UUID
 
 import pytest
 
+from ibex.conversation import outline
 from ibex.embedded.process import ProcessSpec
 from ibex.errors import ObjectStoreUnavailableError
+from ibex.ids import new_id
 from ibex.settings import Settings
 from ibex.stores.archive import ArchivedSession, SessionArchive, archive_key
 from ibex.stores.content import ContentDropper, Dropped
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
-from ibex.stores.sessions import SessionStore
+from ibex.stores.sessions import NewTurn, SessionStore, new_session
 from ibex.stores.turns import TurnReader
 from tests.integration.recorded import START, TALK, add_session, add_turn
+from tests.pipeline import contents, learn
 from tests.seeding import add_injection
 
 NOW = datetime.now(UTC)
+LATER = NOW + timedelta(hours=1)
 OF_JOB = "UPDATE ibex_core.extraction_jobs SET {} WHERE org_id = $1 AND session_id = $2"
 OF_SESSION = "UPDATE ibex_core.sessions SET {} WHERE org_id = $1 AND id = $2"
 BEING_WRITTEN = (
@@ -219,3 +223,58 @@ async def test_without_the_object_store_nothing_is_dropped(
     with pytest.raises(ObjectStoreUnavailableError):
         await ContentDropper(database, archive).drop(NOW)
     assert await said(database, org_id, session_id) == list(TALK)
+
+
+@pytest.mark.usefixtures("redis_server", "embedder_server", "sandbox_server")
+async def test_a_conversation_goes_on_after_its_content_went(
+    settings: Settings,
+    archive: SessionArchive,
+    database: Database,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    """As a client has it that sends all of it again: its session is found, only what is new is
+    learned, and the archive is whole."""
+    sessions = SessionStore(database)
+    conversation: list[dict[str, str]] = []
+
+    async def say(text: str) -> UUID:
+        asked = [*conversation, {"role": "user", "content": text}]
+        found = await sessions.find_conversation(org_id, agent_id, None, outline(asked))
+        opened = found or new_session(org_id, agent_id, None)
+        answer = {"role": "assistant", "content": "Noted."}
+        recorded = await sessions.record_turn(
+            NewTurn(
+                org_id=org_id,
+                session_id=opened.id,
+                request_id=str(new_id()),
+                messages=asked,
+                response=answer,
+                model="sandbox",
+                resent=True,
+                opened=opened,
+                found_by_content=True,
+            )
+        )
+        conversation[:] = [*asked, answer]
+        return recorded.session.id
+
+    session_id = await say(TALK[0])
+    assert await say(TALK[1]) == session_id
+    await sessions.complete(org_id, session_id)
+    await learn(settings)
+    before = await contents(database, org_id)
+    dropper = ContentDropper(database, archive)
+    assert await dropper.drop(LATER) == Dropped(sessions=1, turns=2)
+
+    assert await say("My cat is called Wilhelmina.") == session_id
+    await sessions.complete(org_id, session_id)
+    await learn(settings)
+    after = await contents(database, org_id)
+    assert after[: len(before)] == before
+    assert all("Wilhelmina" in one for one in after[len(before) :])
+    assert len(after) > len(before)
+    assert await dropper.drop(LATER) == Dropped(sessions=1, turns=1)
+    turns = await TurnReader(database, archive).turns(org_id, session_id)
+    said = [message for turn in turns for message in (*(turn.messages or ()), turn.response)]
+    assert said == conversation
