@@ -15,16 +15,7 @@ from dagster._cli.api import api_cli
 from dagster._grpc import server
 
 _DEFINITIONS = "orchestration.definitions"
-#: What a run imports when it starts, or an asset when it first needs it. Not the libraries of the
-#: lake: they start threads when they are used, and few runs use them.
-PRELOADED = (
-    _DEFINITIONS,
-    "dagster._grpc.impl",
-    "dagster_postgres",
-    "ibex.extraction.extract",
-    "ibex.extraction.judging",
-    "minio",
-)
+_PRELOADED = "orchestration.preloaded"  # by the fork server, not by this process
 
 
 class WarmRunServer(server.DagsterApiServer):
@@ -34,7 +25,7 @@ class WarmRunServer(server.DagsterApiServer):
         super().__init__(*args, **options)
         # Dagster has no setting for it; a test sees that its runs are forked.
         self._mp_ctx = get_context("forkserver")  # type: ignore[assignment]
-        self._mp_ctx.set_forkserver_preload(list(PRELOADED))
+        self._mp_ctx.set_forkserver_preload([_PRELOADED])
         forkserver.ensure_running()  # so that the first run does not wait for it
 
 
