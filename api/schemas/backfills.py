@@ -53,7 +53,7 @@ class ReadingFigures(Output):
     """Of all statements that one reading made of these sessions."""
 
     statements: int
-    junk_share: float = Field(description="Hardly a word, or the system's words only.")
+    junk_share: float = Field(description="Hardly a word, or an echo of instructions.")
     duplicate_share: float = Field(description="Said already by another of the session.")
     grounded_share: float = Field(description="Of their words, those that the session has.")
     prompt_tokens: int

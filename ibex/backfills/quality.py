@@ -6,10 +6,12 @@ Each is a plain count, so that those of many sessions add up.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from typing import Final, Self
 
 import numpy as np
 
+from ibex.checks.junk import junk_of, runs_of
 from ibex.extraction.sources import ADDED
 from ibex.extraction.transcript import TurnText
 from ibex.memory.model import Vector
@@ -18,32 +20,35 @@ from ibex.memory.writing.planning import NEAR_DUPLICATE
 
 _PLACEHOLDER: Final = re.compile(r"\[[A-Z_]+\]")
 _SYSTEM: Final = frozenset({"system", "developer"})
-_FEWEST: Final = 2  # terms that say something
-_ECHO: Final = 0.8  # of a statement's terms, the share that stands in the system's words
 
 
 @dataclass(frozen=True)
 class Quality:
     statements: int = 0
-    near_empty: int = 0  # hardly a word that says something
-    echoes: int = 0  # of the system's own words, which nobody in the conversation said
+    junk: int = 0  # ibex.checks.junk: near-empty, or an echo of instructions
     duplicates: int = 0  # that another statement of the session says already
     terms: int = 0
     grounded: int = 0  # of these terms, those that were said in the session
 
     @classmethod
     def of(
-        cls, contents: Sequence[str], vectors: Sequence[Vector], turns: Sequence[TurnText]
+        cls,
+        contents: Sequence[str],
+        vectors: Sequence[Vector],
+        turns: Sequence[TurnText],
+        prompt: str,
     ) -> Self:
-        """`vectors` are those of `contents`, of unit length."""
-        said, system = _terms_of_turns(turns)
+        """`vectors` are of unit length; `prompt` is what the model was told."""
+        messages = [message for turn in turns for message in turn.messages]
+        system = [one.text for one in messages if one.role in _SYSTEM]
+        instructions = runs_of([prompt, *system])
+        said = frozenset(
+            chain.from_iterable(terms_of(one.text) for one in messages if one.role not in _SYSTEM)
+        )
         terms = [frozenset(terms_of(_PLACEHOLDER.sub(" ", one))) - ADDED for one in contents]
         return cls(
             statements=len(contents),
-            near_empty=sum(len(one) < _FEWEST for one in terms),
-            echoes=sum(
-                len(one & (system - said)) >= _ECHO * len(one) for one in terms if len(one) > 1
-            ),
+            junk=sum(junk_of(one, instructions, ()) is not None for one in contents),
             duplicates=_duplicates(vectors),
             terms=sum(map(len, terms)),
             grounded=sum(len(one & said) for one in terms),
@@ -67,7 +72,7 @@ class Quality:
     @property
     def junk_share(self) -> float:
         """Of the statements, in [0, 1]."""
-        return (self.near_empty + self.echoes) / max(1, self.statements)
+        return self.junk / max(1, self.statements)
 
     @property
     def duplicate_share(self) -> float:
@@ -86,16 +91,6 @@ class Quality:
             "duplicate_share": round(self.duplicate_share, 4),
             "grounded_share": round(self.grounded_share, 4),
         }
-
-
-def _terms_of_turns(turns: Sequence[TurnText]) -> tuple[frozenset[str], frozenset[str]]:
-    """What people, models and tools said, and what the system did."""
-    said: set[str] = set()
-    system: set[str] = set()
-    for turn in turns:
-        for message in turn.messages:
-            (system if message.role in _SYSTEM else said).update(terms_of(message.text))
-    return frozenset(said), frozenset(system)
 
 
 def _duplicates(vectors: Sequence[Vector]) -> int:

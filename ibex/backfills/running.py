@@ -219,7 +219,10 @@ class BackfillRunner:
             datetime.now(UTC),
         )
         after = Quality.of(
-            [one.fact.content for one in facts], [one.embedding for one in facts], texts
+            [one.fact.content for one in facts],
+            [one.embedding for one in facts],
+            texts,
+            prompt.system,
         )
         model = self._tools.settings.embedding_model
         async with self._tools.database.tenant(org_id) as connection:
@@ -227,6 +230,7 @@ class BackfillRunner:
             before = Quality.of(
                 *await exchange.said(connection, org_id, session.session_id, session.through_turn),
                 texts,
+                prompt.system,
             )
             await exchange.forget_facts(connection, org_id, backfill_id, session.session_id)
             await exchange.put_facts(connection, owner, backfill_id, facts, model, memories={})

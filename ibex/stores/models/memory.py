@@ -237,7 +237,8 @@ class MemoryVersion(Base):
     id: Mapped[Id]
     memory_id: Mapped[UUID] = mapped_column(Uuid)
     version: Mapped[int]
-    # created | superseded | merged | edited | approved | rejected | vouched | promoted
+    # created | superseded | merged | edited | approved | rejected | vouched | promoted |
+    # set_aside | reextracted
     change: Mapped[str]
     content: Mapped[str]
     snapshot: Mapped[dict[str, Any]] = mapped_column(JSONB)  # the other columns, without vectors

@@ -101,7 +101,8 @@ SELECT m.id,
       WHERE t.org_id = $1 AND t.session_id = m.session_id AND t.number = named.number
     )
   ) AS no_turn,
-  NOT EXISTS (
+  -- One that was in force at no time rests on nothing: what it rested on is another's by now.
+  (m.valid_to IS NULL OR m.valid_to > m.valid_from) AND NOT EXISTS (
     SELECT FROM ibex_core.memory_statements s WHERE s.org_id = $1 AND s.memory_id = m.id
   ) AS no_statement,
   NOT EXISTS (
