@@ -57,6 +57,7 @@ class Place:
     tools: Tools
     org_id: UUID
     agent_id: UUID
+    every_agent: bool = False  # is read again
 
     @property
     def database(self) -> Database:
@@ -120,7 +121,7 @@ class Place:
 
     async def backfill(self, *, since: datetime = SINCE, model: str = "sandbox") -> Backfill:
         version = BUILT_IN["v1"].version
-        wish = Wish(self.agent_id, since, None, "v1", version, model)
+        wish = Wish(None if self.every_agent else self.agent_id, since, None, "v1", version, model)
         return await self.store.create(self.org_id, wish, ACTOR)
 
     def runner(self, worker: str = "run-2", **changes: Any) -> BackfillRunner:

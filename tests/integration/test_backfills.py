@@ -1,5 +1,6 @@
 """Backfills on the real stores: what a prompt taught is replaced by what another one teaches."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,9 @@ from ibex.extraction.prompts import BUILT_IN
 from ibex.memory.model import Category, Fact, Provenance
 from ibex.memory.writing import MemoryWriter
 from ibex.settings import Settings
+from ibex.stores import memories_write
 from ibex.stores.identity import IdentityStore
+from ibex.stores.memories_write import Owner
 from ibex.stores.review import MemoryReview
 from tests.command_line import ibex, shown
 from tests.conftest import free_port
@@ -306,3 +309,32 @@ async def test_the_command_line_from_the_wish_to_the_way_back(
         await ibex("backfill", "memories", "--since", "2030-01-01", *own)
     with pytest.raises(UnknownPromptError):
         await ibex("backfill", "memories", "--since", "2026-01-01", "--prompt", "v9", *own)
+
+
+async def test_a_switch_that_is_stopped_goes_on_with_the_agents_that_are_left(
+    place: Place, identity: IdentityStore
+) -> None:
+    other = replace(place, agent_id=await identity.create_agent(place.org_id, "other"))
+    for one in (place, other):
+        await one.session(fact(ECHO))
+    first, second = sorted((place, other), key=lambda one: one.agent_id)
+    made = await replace(place, every_agent=True).backfill()
+    await place.run(made)
+    await place.store.ask(place.org_id, made.id, State.SWITCHING, ACTOR)
+    async with place.database.tenant(place.org_id) as connection:
+        await memories_write.lock(connection, Owner(place.org_id, second.agent_id, None))
+        switching = asyncio.create_task(place.run(made))
+        for _ in range(600):
+            if (await place.store.backfill(place.org_id, made.id)).switched:
+                break
+            await asyncio.sleep(0.05)
+        switching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await switching
+    assert set(await first.believed()) == {HOST, SHORT}
+    assert set(await second.believed()) == {ECHO}
+    stopped = await place.store.backfill(place.org_id, made.id)
+    assert (stopped.status, stopped.last_error) == (State.SWITCHING, "interrupted")
+    assert [due.id for due in await place.store.due(9)] == [made.id]
+    assert (await place.run(made)).switched == 2
+    assert set(await second.believed()) == {HOST, SHORT}
