@@ -2,6 +2,7 @@
 
 from dagster import AssetExecutionContext, ResourceParam, asset
 
+from assets.links import session_links
 from assets.stores import GROUP, OWNERS, Stores
 from ibex.stores.jobs import ClaimedSession
 
@@ -28,7 +29,9 @@ def completed_sessions(
         {
             "sessions": len(claimed),
             "turns": sum(job.turn_count - job.last_extracted_turn for job in claimed),
+            "organizations": len({job.org_id for job in claimed}),
             "retries": sum(job.attempt > 1 for job in claimed),
+            "links": session_links(settings, (job.session_id for job in claimed)),
         }
     )
     return claimed

@@ -39,6 +39,7 @@ def hot_memories(
     context.add_output_metadata(
         {
             "lists": len(touched),
+            "organizations": len({org_id for org_id, _, _ in touched}),
             "memories": sum(outcomes.done),
             "seconds": round(time.monotonic() - started, 3),
         }

@@ -8,6 +8,7 @@ from functools import partial
 from dagster import AssetExecutionContext, ResourceParam, asset
 
 from assets.each import Outcomes, each, give_back
+from assets.links import session_links
 from assets.session_facts import SessionFacts
 from assets.stores import GROUP, OWNERS, Stores
 from ibex.memory.model import Provenance
@@ -51,6 +52,10 @@ def memories(
             "undecided": sum(one.undecided for one in written),
             "rejected": sum(one.rejected for one in written),
             "redactions": dict(redactions),
+            "links": session_links(stores.settings, (one.job.session_id for one in outcomes.done)),
+            "failed_links": session_links(
+                stores.settings, (one.job.session_id for one, _ in outcomes.failed)
+            ),
             "seconds": round(time.monotonic() - started, 3),
         }
     )

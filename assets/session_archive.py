@@ -8,6 +8,7 @@ from dagster import AssetExecutionContext, Failure, ResourceParam, asset
 
 from assets.completed_sessions import completed_sessions
 from assets.each import Outcomes, each, error_code, log_unplanned
+from assets.links import session_links
 from assets.stores import GROUP, OWNERS, Stores
 from ibex.errors import ConflictError, ObjectStoreUnavailableError
 from ibex.stores.archive import ArchivedSession
@@ -50,6 +51,7 @@ def session_archive(context: AssetExecutionContext, stores: ResourceParam[Stores
             "left": len(due) - len(done),
             "turns": sum(one.turns for one in done),
             "bytes": sum(one.size for one in done),
+            "links": session_links(stores.settings, (key.session_id for key in due)),
             "seconds": round(time.monotonic() - started, 3),
         }
     )

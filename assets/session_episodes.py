@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dagster import AssetExecutionContext, ResourceParam, asset
 
 from assets.each import Outcomes, each, give_back
+from assets.links import session_links
 from assets.stores import GROUP, OWNERS, Stores
 from ibex.extraction.episodes import EXTRACTOR, NO_MODEL, episodes
 from ibex.extraction.reading import turn_text
@@ -44,6 +45,10 @@ def session_episodes(
             "episodes": sum(len(one.created) for one in written),
             "duplicates": sum(one.duplicates for one in written),
             "quarantined": sum(one.quarantined for one in written),
+            "links": session_links(stores.settings, (one.job.session_id for one in outcomes.done)),
+            "failed_links": session_links(
+                stores.settings, (job.session_id for job, _ in outcomes.failed)
+            ),
             "seconds": round(time.monotonic() - started, 3),
         }
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dagster import AssetExecutionContext, ResourceParam, asset
 
 from assets.each import Outcomes, each, give_back
+from assets.links import session_links
 from assets.session_episodes import RecordedSession
 from assets.stores import GROUP, OWNERS, Stores
 from ibex.extraction.completion import Meter
@@ -55,6 +56,10 @@ def session_facts(
             "facts": sum(len(one.extraction.facts) for one in facts),
             "dropped": sum(one.extraction.dropped for one in facts),
             "prompt": stores.settings.extraction_prompt,
+            "links": session_links(stores.settings, (one.job.session_id for one in facts)),
+            "failed_links": session_links(
+                stores.settings, (job.session_id for job, _ in outcomes.failed)
+            ),
             **totals(books),
             "seconds": round(time.monotonic() - started, 3),
         }

@@ -12,6 +12,7 @@ PAGES = (
     ("views/sessions.py", "Sessions", ":material/forum:"),
     ("views/backfills.py", "Backfills", ":material/history:"),
     ("views/pipeline.py", "Pipeline", ":material/conveyor_belt:"),
+    ("views/checks.py", "Checks", ":material/rule:"),
 )
 
 signed_in = ui.signed_in()

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
         "than by gRPC.",
     )
     api_url: str | None = Field(None, description="The management API, http://host:port.")
+    dashboard_url: str | None = Field(
+        None, description="The dashboard as operators reach it: links in Dagster lead there."
+    )
 
     # --- secrets (made by the first 'ibex up' for the embedded servers) ---
     postgres_password: SecretStr = Field(SecretStr(""), description="The embedded superuser's.")
@@ -312,7 +315,14 @@ class Settings(BaseSettings):
     def _absolute(cls, folder: Path | None) -> Path | None:
         return folder.expanduser().resolve() if folder else None
 
-    @field_validator("provider_base_url", "s3_url", "embedder_url", "api_url", "clickhouse_url")
+    @field_validator(
+        "provider_base_url",
+        "s3_url",
+        "embedder_url",
+        "api_url",
+        "clickhouse_url",
+        "dashboard_url",
+    )
     @classmethod
     def _http_url(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("http://", "https://")):
@@ -409,6 +419,10 @@ class Settings(BaseSettings):
     @property
     def api_endpoint(self) -> str:
         return self.api_url or f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def dashboard_endpoint(self) -> str:
+        return self.dashboard_url or f"http://127.0.0.1:{self.dashboard_port}"
 
     @property
     def proxy_endpoint(self) -> str:

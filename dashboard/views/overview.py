@@ -11,6 +11,8 @@ def live() -> None:
         counts = ui.api().get("/overview")
         pipeline = ui.api().get("/pipeline")
         recent = ui.api().get("/sessions", limit=10)["items"]
+        # Of all agents together: not for a token of one.
+        checks = None if ui.whoami()["agent_id"] else ui.api().get("/checks")
 
     sessions, memories, jobs = counts["sessions"], counts["memories"], pipeline["jobs"]
     for column, (name, value, help_text) in zip(
@@ -25,6 +27,14 @@ def live() -> None:
         strict=True,
     ):
         column.metric(name, f"{value:,}", help=help_text, border=True)
+
+    if checks and checks["failing"]:
+        failing = [
+            check["title"]
+            for check in checks["checks"]
+            if check["result"] and not check["result"]["passed"]
+        ]
+        st.warning(f"Checks that do not pass: {', '.join(failing)}.", icon=":material/rule:")
 
     st.subheader("Pipeline", anchor=False)
     for column, (name, value, help_text) in zip(

@@ -188,8 +188,7 @@ class Looking:
         async with self._database.tenant(org_id) as connection:
             files = await connection.fetch(_SQL["archives"], org_id, self._settings.check_archives)
         wrong: dict[UUID, list[str]] = {}
-        for file in files:
-            session_id = file["session_id"]
+        for session_id in (file["session_id"] for file in files):
             faults = await self._archive_faults(org_id, session_id)
             # It may have been archived anew between the two looks.
             wrong[session_id] = faults and await self._archive_faults(org_id, session_id)

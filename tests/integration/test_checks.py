@@ -23,10 +23,17 @@ from ibex.stores.postgres import Database
 from tests.conftest import free_port
 from tests.integration.recorded import TALK, add_session
 from tests.integration.remembering import change, remember
-from tests.pipeline import learn, run_job
+from tests.pipeline import learn, metadata, run_job
 from tests.seeding import add_injection, add_memory
 from tests.unit.candidates import direction
 
+LINKED = (
+    "completed_sessions",
+    "session_episodes",
+    "session_facts",
+    "memories",
+    "session_archive",
+)
 DIRECTIVE = "You are the assistant of a bike shop. Always answer in the language of the customer."
 Plant = Callable[["Scene"], Awaitable[object]]
 
@@ -377,8 +384,13 @@ async def test_a_run_looks_at_what_it_has_written(
     redis_server: object,
     s3_server: object,
 ) -> None:
-    await add_session(database, org_id, agent_id)
-    (good,) = (await learn(settings)).get_asset_check_evaluations()
+    session_id = await add_session(database, org_id, agent_id)
+    reached = settings.model_copy(update={"dashboard_url": "https://ibex.example"})
+    result = await learn(reached)
+    for name, made in metadata(result).items():
+        linked = name in LINKED
+        assert (f"https://ibex.example/sessions?session={session_id}" in str(made)) is linked, name
+    (good,) = result.get_asset_check_evaluations()
     assert (good.check_name, good.passed, good.metadata["wrong"].value) == ("new_memories", True, 0)
     assert int(str(good.metadata["looked_at"].value)) > 0
 

@@ -137,27 +137,28 @@ ORDER BY random()
 LIMIT $3;
 
 -- name: archives
--- $2 of the manifest's sessions: the newest half, and others.
-(
-  SELECT session_id, bucket, key, bytes, rows, sha256
-  FROM ibex_core.archive_files
-  WHERE org_id = $1 AND kind = 'session' AND session_id IS NOT NULL
-  ORDER BY id DESC
-  LIMIT ($2 + 1) / 2
+-- $2 sessions of the manifest: the newest half, and others. Not those that are being archived: the
+-- object is then one of two.
+WITH archived AS MATERIALIZED (
+  SELECT f.session_id, f.id
+  FROM ibex_core.archive_files f
+  WHERE f.org_id = $1 AND f.kind = 'session' AND f.session_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM ibex_core.archive_uploads u
+    WHERE u.org_id = $1 AND u.session_id = f.session_id
+  )
 )
+(SELECT session_id FROM archived ORDER BY id DESC LIMIT ($2 + 1) / 2)
 UNION
-(
-  SELECT session_id, bucket, key, bytes, rows, sha256
-  FROM ibex_core.archive_files
-  WHERE org_id = $1 AND kind = 'session' AND session_id IS NOT NULL
-  ORDER BY random()
-  LIMIT $2 / 2
-);
+(SELECT session_id FROM archived ORDER BY random() LIMIT $2 / 2);
 
 -- name: archive
-SELECT session_id, bucket, key, bytes, rows, sha256
-FROM ibex_core.archive_files
-WHERE org_id = $1 AND kind = 'session' AND session_id = $2;
+SELECT f.bucket, f.key, f.bytes, f.rows, f.sha256
+FROM ibex_core.archive_files f
+WHERE f.org_id = $1 AND f.kind = 'session' AND f.session_id = $2 AND NOT EXISTS (
+  SELECT FROM ibex_core.archive_uploads u WHERE u.org_id = $1 AND u.session_id = $2
+)
+ORDER BY f.created_at DESC
+LIMIT 1;
 
 -- name: checkpoints
 -- The first $3 of a session.

@@ -90,8 +90,13 @@ SELECT s.id, s.external_id, s.agent_id, a.name AS agent, u.external_id AS user, 
 FROM ibex_core.sessions s
 JOIN ibex_core.agents a ON a.org_id = $1 AND a.id = s.agent_id
 LEFT JOIN ibex_core.users u ON u.org_id = $1 AND u.id = s.user_id
-LEFT JOIN ibex_core.archive_files f
-  ON f.org_id = $1 AND f.session_id = s.id AND f.kind = 'session'
+LEFT JOIN LATERAL (
+  SELECT *
+  FROM ibex_core.archive_files
+  WHERE org_id = $1 AND session_id = s.id AND kind = 'session'
+  ORDER BY created_at DESC
+  LIMIT 1
+) f ON true
 WHERE s.org_id = $1 AND s.id = ANY ($2::uuid[])
 ORDER BY s.id;
 

@@ -1,6 +1,7 @@
 """The pages against the real API. AppTest runs a page in a thread and shows what it drew."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
@@ -9,8 +10,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
+from ibex.checks.catalogue import CHECKS, Name, Result, Seen
 from ibex.extraction.prompts import BUILT_IN
 from ibex.settings import Settings
+from ibex.stores.checks import CheckStore
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 from tests.conftest import free_port
@@ -283,6 +286,30 @@ async def test_a_session_is_replayed_with_what_was_injected(
     other = (await identity.create_token(stranger, "op", scopes=("read", "content"))).text
     page = shown(await signed_in(other, "sessions", session=str(session)))
     assert "There is no such session" in page
+
+
+async def test_checks_that_fail_are_named_with_what_they_found(
+    token: str, identity: IdentityStore, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    page = shown(await signed_in(token, "checks"))
+    assert "not looked at yet" in page
+    assert "ibex checks --now" in page
+
+    check, memory_id = CHECKS[Name.JUNK], await add_memory(database, org_id, agent_id, HOSTILE)
+    seen = Seen(40, {"near_empty": 10}, 10, [str(memory_id)])
+    result = Result(check, seen, 0.02, check.severity)
+    keep = timedelta(days=1)
+    await CheckStore(database).record(org_id, result, "run-7", datetime.now(UTC), keep)
+    app = await signed_in(token, "checks")
+    page = shown(app)
+    for part in ("1 of 11 do not pass", "warns", "25.0%", "2.0%", "near_empty 10", "run-7"):
+        assert part in page, part
+    assert str(memory_id) in str(app.code[0].value)
+    assert app.selectbox[0].value == "Junk"
+    assert "Checks that do not pass: Junk." in shown(await signed_in(token))
+    bound = await identity.create_token(org_id, "bound", agent_id=agent_id, scopes=("read",))
+    assert "do not pass" not in shown(await signed_in(bound.text))
+    assert "bound to one agent" in shown(await signed_in(bound.text, "checks"))
 
 
 async def test_an_api_that_is_down_is_named_with_its_address(
