@@ -62,33 +62,37 @@ JOIN ibex_core.memory_versions v
 WHERE i.org_id = $1 AND i.session_id = ANY ($2::uuid[]);
 
 -- name: doubles
--- For each of these memories ($2), older ones of the same agent and user with a cosine above $4 of
--- the model $3: the pairs, the newer first. Episodes are left out, as where they are written.
+-- Of these memories ($2) and older ones of the same agent and user, pairs with a cosine above $4 of the
+-- model $3, the nearest 1,000. Episodes are left out, as where they are written. An agent's memories
+-- are read once, however many are asked for.
 WITH asked AS MATERIALIZED (
   SELECT m.id, m.agent_id, m.user_id, m.content, m.category, m.subject, m.attribute, m.confidence,
     m.valid_from,
     ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $3) AS embedding
   FROM ibex_core.memories m
   WHERE m.org_id = $1 AND m.id = ANY ($2::uuid[]) AND m.category <> 'episodic'
+), own AS (
+  SELECT m.id, m.agent_id, m.user_id,
+    ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $3) AS embedding
+  FROM ibex_core.memories m
+  WHERE m.org_id = $1 AND m.agent_id IN (SELECT agent_id FROM asked)
+    AND m.status = 'active' AND m.valid_to IS NULL AND m.category <> 'episodic'
+  OFFSET 0
+), pairs AS (
+  SELECT a.id AS newer_id, o.id AS older_id, -(o.embedding <#> a.embedding) AS cosine
+  FROM own o
+  JOIN asked a ON a.agent_id = o.agent_id AND a.user_id IS NOT DISTINCT FROM o.user_id
+    AND o.id < a.id
+  WHERE o.embedding <#> a.embedding < -$4::float8
+  ORDER BY cosine DESC
+  LIMIT 1000
 )
 SELECT a.id, a.content, a.category, a.subject, a.attribute, a.confidence, a.valid_from,
   o.content AS o_content, o.category AS o_category, o.subject AS o_subject,
-  o.attribute AS o_attribute, o.confidence AS o_confidence, o.valid_from AS o_valid_from,
-  o.cosine
-FROM asked a
-CROSS JOIN LATERAL (
-  SELECT m.*,
-    -(ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $3) <#> a.embedding)
-      AS cosine
-  FROM ibex_core.memories m
-  WHERE m.org_id = $1 AND m.agent_id = a.agent_id AND m.id < a.id
-    AND (m.user_id = a.user_id OR (m.user_id IS NULL AND a.user_id IS NULL))
-    AND m.status = 'active' AND m.valid_to IS NULL AND m.category <> 'episodic'
-    AND ibex_core.vector_of(m.org_id, m.id, m.embedding_model, m.embedding, $3) <#> a.embedding
-      < -$4::float8
-  ORDER BY cosine DESC
-  LIMIT 4
-) o;
+  o.attribute AS o_attribute, o.confidence AS o_confidence, o.valid_from AS o_valid_from, p.cosine
+FROM pairs p
+JOIN asked a ON a.id = p.newer_id
+JOIN ibex_core.memories o ON o.org_id = $1 AND o.id = p.older_id;
 
 -- name: orphans
 -- Of these memories ($2), what is missing behind each; NULL for what is there.
