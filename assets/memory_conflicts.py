@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from dagster import AssetExecutionContext, ResourceParam, asset
 
@@ -11,18 +11,16 @@ from assets.hot_memories import hot_memories
 from assets.memories import LearnedSession
 from assets.stores import GROUP, OWNERS, Stores
 from ibex.errors import ExtractionError
+from ibex.extraction.asking import Model
 from ibex.extraction.completion import Meter
 from ibex.extraction.judging import PROMPT_VERSION, ask
 from ibex.extraction.spending import spent, totals
+from ibex.memory.settling import OpenPair
 from ibex.stores.memories_write import Owner
 from ibex.stores.undecided import UndecidedStore
 from ibex.stores.usage import Purpose, Usage
 
-
-@dataclass
-class _Judged:
-    verdicts: Counter[str] = field(default_factory=Counter)
-    spent: Usage | None = None
+_LOOKS = 4  # at once, at the database
 
 
 @asset(group_name=GROUP, owners=OWNERS, kinds={"openai", "postgres"}, deps=[hot_memories])
@@ -39,13 +37,13 @@ def memory_conflicts(
     """
     started = time.monotonic()
     owners = {Owner(one.job.org_id, one.job.agent_id, one.job.user_id) for one in memories}
-    judged, failed = stores.wait(_judge_all(stores, owners, context.run.run_id))
+    verdicts, books, failed = stores.wait(_judge_all(stores, owners, context.run.run_id))
     context.add_output_metadata(
         {
-            "pairs": sum(sum(one.verdicts.values()) for one in judged),
-            "verdicts": dict(sum((one.verdicts for one in judged), Counter())),
+            "pairs": verdicts.total(),
+            "verdicts": dict(verdicts),
             "failed": sorted({error_code(error) for error in failed}),
-            **totals(one.spent for one in judged if one.spent),
+            **totals(books),
             "seconds": round(time.monotonic() - started, 3),
         }
     )
@@ -53,44 +51,66 @@ def memory_conflicts(
 
 async def _judge_all(
     stores: Stores, owners: set[Owner], run_id: str
-) -> tuple[list[_Judged], list[Exception]]:
-    settings = stores.settings
-    if not owners or not settings.conflict_questions:
-        return [], []
-    outcomes = await each(
-        owners,
-        lambda owner: _judge(stores, owner, run_id),
-        at_once=settings.extraction_concurrency,
-    )
-    failed = [error for _, error in outcomes.failed]
+) -> tuple[Counter[str], list[Usage], list[Exception]]:
+    """What the model said, what it cost and what went wrong, owner by owner. One client for all of
+    them: a server that is away is found out once."""
+    settings, store = stores.settings, UndecidedStore(stores.database)
+    verdicts: Counter[str] = Counter()
+    books: list[Usage] = []
+    if not settings.conflict_questions:
+        return verdicts, books, []
+
+    async def look(owner: Owner) -> tuple[Owner, list[OpenPair]]:
+        return owner, await store.open(owner, settings.conflict_questions)
+
+    looked = await each(owners, look, at_once=_LOOKS)
+    undecided = [(owner, pairs) for owner, pairs in looked.done if pairs]
+    failed = [error for _, error in looked.failed]
+    if undecided:
+        # Half a second to import, which a run without such work does not need.
+        from ibex.extraction.llm import ModelClient  # noqa: PLC0415
+
+        llm = ModelClient.of(settings, stores.model_slots)
+
+        async def judge(found: tuple[Owner, list[OpenPair]]) -> None:
+            owner, pairs = found
+            await _judge(stores, store, llm, owner, pairs, run_id, verdicts, books)
+
+        try:
+            judged = await each(undecided, judge, at_once=settings.extraction_concurrency)
+        finally:
+            await llm.close()
+        failed += [error for _, error in judged.failed]
     for error in failed:
         log_unplanned("undecided memories", error)
-    return outcomes.done, failed
+    return verdicts, books, failed
 
 
-async def _judge(stores: Stores, owner: Owner, run_id: str) -> _Judged:
+async def _judge(
+    stores: Stores,
+    store: UndecidedStore,
+    llm: Model,
+    owner: Owner,
+    pairs: Sequence[OpenPair],
+    run_id: str,
+    verdicts: Counter[str],
+    books: list[Usage],
+) -> None:
     """One pair after the other: a verdict may end what the next pair is about."""
-    judged, store = _Judged(), UndecidedStore(stores.database)
-    pairs = await store.open(owner, stores.settings.conflict_questions)
-    if not pairs:
-        return judged
-    # Half a second to import, which a run without such work does not need.
-    from ibex.extraction.llm import ModelClient  # noqa: PLC0415
-
-    llm, meter, succeeded = ModelClient.of(stores.settings, stores.model_slots), Meter(), False
+    meter, succeeded, settled = Meter(), False, 0
     try:
         for pair in pairs:
             try:
                 verdict = await ask(pair.older.statement, pair.newer.statement, llm, meter)
             except ExtractionError:
-                judged.verdicts["malformed"] += 1
+                verdicts["malformed"] += 1
                 continue
             if await store.settle(owner, pair, verdict, run_id):
-                judged.verdicts[verdict.resolution.value] += 1
+                verdicts[verdict.resolution.value] += 1
+                settled += 1
         succeeded = True
     finally:
-        await llm.close()
-        judged.spent = spent(
+        entry = spent(
             meter,
             stores.settings,
             Purpose.CONFLICTS,
@@ -102,8 +122,8 @@ async def _judge(stores: Stores, owner: Owner, run_id: str) -> _Judged:
             session_id=None,
             succeeded=succeeded,
         )
-        if judged.spent is not None:
-            await stores.usage.add(judged.spent)
-        if judged.verdicts:
+        if entry is not None:
+            books.append(entry)
+            await stores.usage.add(entry)
+        if settled:
             await stores.hot.refresh(owner.org_id, owner.agent_id, owner.user_id)
-    return judged

@@ -421,18 +421,18 @@ async def test_one_malformed_window_fails_the_whole_session() -> None:
 
 
 async def test_a_window_that_is_too_much_is_read_in_parts() -> None:
-    turns = [turn(number, user(f"Fact {number}.")) for number in (1, 2, 3)]
+    turns = [turn(number, user(f"Fact {number}.")) for number in (1, 2, 3, 4)]
     extraction, model = await extract(
         turns,
         WindowTooSmallError(),
-        answer(statement(turns=[1])),
         WindowTooSmallError(),
+        answer(statement(turns=[1])),
         answer(statement(content="Two.", turns=[2])),
-        answer(statement(content="Three.", turns=[3])),
+        answer(statement(content="The rest.", turns=[3, 4])),
     )
-    assert [fact.turns for fact in extraction.facts] == [(1,), (2,), (3,)]
+    assert [fact.turns for fact in extraction.facts] == [(1,), (2,), (3, 4)]
     shown = [[json.loads(line)["turn"] for line in one.text.splitlines()] for one in model.asked]
-    assert shown == [[1, 2, 3], [1], [2, 3], [2], [3]]
+    assert shown == [[1, 2, 3, 4], [1, 2], [1], [2], [3, 4]]
     with pytest.raises(WindowTooSmallError):
         await extract(turns, WindowTooSmallError())
 
