@@ -16,6 +16,7 @@ from ibex.extraction.completion import Meter
 from ibex.extraction.extract import Extraction, extract_facts
 from ibex.extraction.prompts import Prompt, prompt_named
 from ibex.extraction.reading import turn_text
+from ibex.extraction.room import parts_after
 from ibex.extraction.spending import spent, totals
 from ibex.stores.jobs import ClaimedSession
 from ibex.stores.usage import Purpose, Usage
@@ -119,7 +120,12 @@ async def _extract(
     return SessionFacts(
         job=job,
         extraction=await extract_facts(
-            [turn_text(turn) for turn in turns], llm, prompt, imported=job.imported, meter=meter
+            [turn_text(turn) for turn in turns],
+            llm,
+            prompt,
+            imported=job.imported,
+            meter=meter,
+            parts=parts_after(job.last_error, job.attempt - 1 + job.deferrals),
         ),
         said_at={turn.number: turn.created_at for turn in turns},
         through_turn=turns[-1].number if turns else job.last_extracted_turn,

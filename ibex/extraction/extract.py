@@ -42,11 +42,13 @@ async def extract_facts(
     *,
     imported: bool,
     meter: Meter | None = None,
+    parts: int = 1,
 ) -> Extraction:
     """The facts that the model finds in `turns`; without anything to read it is not asked.
 
     `imported`: the conversation was brought in by `ibex import`, and so is what it says. `meter`
-    counts what was asked of the model, whatever comes of it.
+    counts what was asked of the model, whatever comes of it. `parts`: the model is shown so much
+    less at once than it has room for.
 
     Raises ProviderUnavailableError, ExtractionError, MalformedExtractionError; then nothing of the
     session counts, so that another attempt starts from the beginning.
@@ -57,20 +59,19 @@ async def extract_facts(
     said = Said.of(message for turn in readable for message in turn.messages)
     facts: list[Fact] = []
     dropped = 0
-    waiting = deque(
-        windows(readable, room_in(llm.window, llm.model, prompt.system, MEMORIES))
-        if readable
-        else ()
-    )
+    waiting: deque[list[Line]] = deque()
+    if readable:
+        room = room_in(llm.window, llm.model, prompt.system, MEMORIES)
+        waiting.extend(windows(readable, room.part(parts)))
     while waiting:
         window = waiting.popleft()
         try:
             parsed = await _read(window, llm, prompt, meter)
         except WindowTooSmallError:
-            parts = halves(window)
-            if parts is None:
+            both = halves(window)
+            if both is None:
                 raise
-            waiting.extendleft(reversed(parts))
+            waiting.extendleft(reversed(both))
             continue
         shown = {number: by_number[number] for number in {line.turn for line in window}}
         found = (to_fact(one, shown, said, imported=imported) for one in parsed.statements)

@@ -39,6 +39,7 @@ class ClaimedSession:
     attempt: int  # from 1
     imported: bool  # by `ibex import`: nobody was there
     deferrals: int = 0  # times in a row that it was deferred
+    last_error: str | None = None  # the code of the try before
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class JobStore:
                 attempt=row["attempts"],
                 imported=row["origin"] == "import",
                 deferrals=row["deferrals"],
+                last_error=row["last_error"],
             )
             for row in rows
         ]

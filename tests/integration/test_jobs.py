@@ -176,6 +176,7 @@ async def test_a_try_while_a_part_is_away_does_not_count_until_patience_ends(
     for deferred in range(5):
         job = await claim()
         assert (job.attempt, job.deferrals) == (1, deferred)
+        assert job.last_error == ("provider_unavailable" if deferred else None)
         assert await defer(job)
         assert not await defer(job)  # the lease is gone
     row = await job_row(database, org_id, session_id)

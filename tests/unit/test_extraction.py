@@ -20,7 +20,7 @@ from ibex.extraction.extract import Extraction, extract_facts, merge
 from ibex.extraction.extract import to_fact as fact_of
 from ibex.extraction.prompts import BUILT_IN, prompt_named
 from ibex.extraction.reading import turn_text
-from ibex.extraction.room import AMPLE, WINDOW_CHARACTERS, Room, quoted_tokens, room_in
+from ibex.extraction.room import AMPLE, WINDOW_CHARACTERS, Room, parts_after, quoted_tokens, room_in
 from ibex.extraction.schema import MEMORIES, Statement, parse_answer
 from ibex.extraction.sources import Said
 from ibex.extraction.transcript import TurnMessage, TurnText, halves, memorable, windows
@@ -259,6 +259,18 @@ def test_a_small_model_is_shown_what_its_window_leaves(window: int, text: str) -
 def test_a_large_models_window_is_not_counted() -> None:
     assert room_in(128_000, "gpt-4o", V1.system, MEMORIES) is AMPLE
     assert room_in(1, "tiny", V1.system, MEMORIES) == Room(100, "tiny")
+
+
+async def test_who_was_too_slow_has_less_to_read_each_time() -> None:
+    turns = [turn(number, user("word " * 1_000)) for number in (1, 2, 3, 4)]
+    sizes = [len(windows(turns, AMPLE.part(parts_after("provider_timeout", n)))) for n in range(5)]
+    assert sizes == [1, 2, 4, 8, 8]
+    assert parts_after("model_too_slow", 2) == 4
+    assert parts_after("malformed_extraction", 2) == parts_after(None, 2) == 1
+    assert Room(1_000, "m").part(4) == Room(250, "m", WINDOW_CHARACTERS // 4)
+    model = ScriptedModel(answer())
+    await extract_facts(turns, model, V1, imported=False, parts=4)
+    assert len(model.asked) == 4
 
 
 def test_a_window_is_parted_between_lines_and_then_in_one() -> None:

@@ -47,7 +47,7 @@ FROM ready r
 WHERE j.org_id = r.org_id AND j.id = r.id
 RETURNING
   j.org_id, j.session_id, j.attempts, r.agent_id, r.user_id, r.last_extracted_turn, r.turn_count,
-  r.origin, j.deferrals;
+  r.origin, j.deferrals, j.last_error;
 
 -- name: renew
 -- Runs as ibex_system. $1 owner, $2 lease. Also one that is over, as long as nobody claimed it.
