@@ -13,6 +13,7 @@ from api.routers import (
     agents,
     backfills,
     checks,
+    exports,
     feedback,
     health,
     injections,
@@ -70,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     versioned = APIRouter(prefix=PREFIX, responses=_ERRORS)
     for module in (
+        exports,  # before those that take what follows for an id
         agents,
         backfills,
         memories,

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from api.authenticator import Authenticator
 from api.metrics import Figures
+from api.streaming import CONNECTIONS, Exports
 from ibex.embedding import EmbedderClient
 from ibex.memory.observing import Observer
 from ibex.rpc import AuthClient
@@ -37,8 +38,10 @@ from ibex.stores.review import MemoryReview
 from ibex.stores.sessions import SessionStore
 from ibex.stores.turns import TurnReader
 from ibex.stores.usefulness import UsefulnessStore
+from ibex.transfer.exporting import Exporter
 
 _LIMIT = 2.0  # seconds for one readiness check, or one call of Redis
+_EXPORTING = 60.0  # seconds for the next rows of an export
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Services:
     retention: RetentionStore
     sessions: SessionStore
     turns: TurnReader
+    exports: Exports
     jobs: JobStore
     pipeline: PipelineReader
     backfills: BackfillStore
@@ -105,6 +109,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         embedder = EmbedderClient(settings.embedder_endpoint, timeout=_LIMIT)
         opened.push_async_callback(embedder.close)
         turns = TurnReader.of(database, objects, settings)
+        # Connections of their own: however slowly exports are read, everything else has its own.
+        long_reads = await Database.connect(
+            settings.app_dsn,
+            name="api-exports",
+            min_size=0,
+            max_size=CONNECTIONS,
+            command_timeout=_EXPORTING,
+        )
+        opened.push_async_callback(long_reads.close)
         jobs = JobStore(database)
         usefulness = UsefulnessStore(database, settings.embedding_model)
         authenticator = Authenticator(AuthClient(channel), settings.auth_cache_ttl)
@@ -127,6 +140,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             retention=RetentionStore(database),
             sessions=SessionStore(database),
             turns=turns,
+            exports=Exports(Exporter(long_reads, TurnReader.of(long_reads, objects, settings))),
             jobs=jobs,
             pipeline=PipelineReader(database),
             backfills=BackfillStore(database),

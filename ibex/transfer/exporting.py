@@ -75,16 +75,17 @@ async def encoded(
     made: Writer,
     told: Callable[[int], object] | None = None,
 ) -> AsyncGenerator[bytes, None]:
-    """The bytes of the file, in pieces; what makes them does not hold the loop up. `told` hears of
-    every batch how many rows it has."""
-    yield await asyncio.to_thread(made.begin)
+    """The bytes of the file, in pieces, the first with the first rows; what makes them does not
+    hold the loop up. `told` hears of every batch how many rows it has."""
+    before = await asyncio.to_thread(made.begin)
     async with aclosing(batches):
         async for batch in batches:
             if told:
                 told(len(batch))
-            if piece := await asyncio.to_thread(made.rows, batch):
+            if piece := before + await asyncio.to_thread(made.rows, batch):
                 yield piece
-    yield await asyncio.to_thread(made.end)
+                before = b""
+    yield before + await asyncio.to_thread(made.end)
 
 
 def _key(scope: Scope) -> tuple[UUID, UUID | None, UUID | None]:
