@@ -1,6 +1,7 @@
 """`ibex sql`: a question to the lake, or a shell for many."""
 
 import sys
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -47,14 +48,15 @@ def sql(
     lake = open_lake(
         None if token else org or "demo", token=token, settings=settings, valid_for=_SIGNED_FOR
     )
-    if query is None and not sys.stdin.isatty():
-        query = sys.stdin.read()
-    if query is not None:
-        _answer(lake.connection, settings, query, chosen, output)
-        return
     from ibex.cli_sql_shell import Shell  # noqa: PLC0415
 
-    Shell(lake, settings).run()
+    if query is None and not sys.stdin.isatty():
+        query = sys.stdin.read()
+    with closing(lake):
+        if query is None:
+            Shell(lake, settings).run()
+        else:
+            _answer(lake.connection, settings, query, chosen, output)
 
 
 def _answer(

@@ -97,7 +97,10 @@ class Shell:
 
     def _show_tables(self) -> None:
         there = {one.table: one for one in self._lake.status()}
-        table = Table("table", "rows", "files", "from", "until", "what", box=None, padding=(0, 2))
+        table = Table(box=None, padding=(0, 2))
+        for name in ("table", "rows", "files", "from", "until"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("what")
         for name, one in TABLES.items():
             found = there.get(name)
             table.add_row(

@@ -96,6 +96,9 @@ class Lake:
         """The views are of what is live now, and can be read for as long again."""
         _await(self._refresh())
 
+    def close(self) -> None:
+        self.connection.close()
+
     def status(self) -> list[TableStatus]:
         """What of each table is in the lake."""
         return _await(self._status())

@@ -1,7 +1,13 @@
 """`ibex.lake.connect` on real objects: what it reads, and what it refuses to."""
 
 import asyncio
+import fcntl
 import json
+import os
+import pty
+import select
+import sys
+import termios
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -28,6 +34,7 @@ from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from tests.command_line import ibex as command
 from tests.command_line import shown
+from tests.conftest import service_env
 from tests.lake_rows import add_rows
 
 pytestmark = pytest.mark.usefixtures("s3_server")
@@ -197,3 +204,63 @@ async def test_the_command_prints_and_writes(shop: UUID, tmp_path: Path) -> None
     with pytest.raises(LakeQueryError):
         await shown("sql", "SELECT * FROM nothing", "--org", "shop", "-o", str(tmp_path / "x.csv"))
     assert [one.name for one in tmp_path.iterdir()] == ["out.parquet"]
+
+
+async def test_the_shell_asks_stops_and_leaves(shop: UUID, settings: Settings) -> None:
+    assert shop
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, **service_env(settings), "TERM": "dumb", "COLUMNS": "200"}
+    del environment["IBEX_CONTEXT_WINDOWS"]
+    shell = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ibex.cli",
+        "sql",
+        "--org",
+        "shop",
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    said = ""
+
+    async def until(words: str) -> None:
+        nonlocal said
+        while words not in said:
+            if select.select([ours], [], [], 0)[0]:
+                said += os.read(ours, 65_536).decode(errors="replace")
+            await asyncio.sleep(0.02)
+        said = said.split(words, 1)[1]
+
+    try:
+        async with asyncio.timeout(40):
+            await until("ibex> ")
+            os.write(ours, b".tables\n")
+            await until("memory_versions")
+            os.write(ours, b"select agent, count(*) + 1000\nfrom turns group by 1 order by 1;\n")
+            await until("1004")
+            await until("ibex> ")
+            os.write(ours, b"select 1 from nothing;\n")
+            await until("Catalog Error")
+            await until("ibex> ")
+            os.write(
+                ours, b"select sum(a.range % b.range) from range(1000000000) a, range(9999) b;\n"
+            )
+            await until("b;")
+            await asyncio.sleep(0.5)
+            os.write(ours, b"\x03")
+            await until("stopped")
+            await until("ibex> ")
+            os.write(ours, b"\x04")
+            await shell.wait()
+            assert (shell.returncode, os.read(ours, 65_536)) == (0, b"\r\n")
+    finally:
+        if shell.returncode is None:
+            shell.kill()
+            await shell.wait()
+    os.close(ours)
+    assert "from turns" in (settings.home / "sql_history").read_text()
