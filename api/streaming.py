@@ -60,7 +60,8 @@ class Exports:
         try:
             async with aclosing(pieces):
                 async for piece in pieces:
-                    await asyncio.wait_for(waiting.put(piece), _PATIENCE)
+                    async with asyncio.timeout(_PATIENCE):
+                        await waiting.put(piece)
         except TimeoutError:
             return  # the client went to sleep: its connection ends when it wakes
         except Exception as error:  # noqa: BLE001 — raised where the pieces are taken
@@ -68,7 +69,8 @@ class Exports:
         finally:
             self._free.release()
         with suppress(TimeoutError):
-            await asyncio.wait_for(waiting.put(last), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await waiting.put(last)
 
 
 async def _taken(
