@@ -19,10 +19,11 @@ from ibex.cli_vectors_tools import (
     show,
     show_snapshots,
     tell,
+    whole,
     write_json,
 )
 from ibex.embedding import EmbedderClient
-from ibex.errors import InvalidRequestError
+from ibex.errors import InvalidRequestError, NotFoundError
 from ibex.ids import parse_id
 from ibex.vectors.searching import search
 from ibex.vectors.snapshots import Erasure, Snapshot
@@ -164,7 +165,7 @@ def search_as_of(
     if json:
         write_json(done)
         return
-    table = Table("memory", "since", "cosine", "", box=None, padding=(0, 2))
+    table = Table(whole("memory"), "since", whole("cosine"), "", box=None, padding=(0, 2))
     for one in done["found"]:
         said = line(one["content"])
         table.add_row(
@@ -265,6 +266,12 @@ def compare_models(
     async def work(tools: "Tools") -> dict[str, Any]:
         one, of_day = await tools.memories(day, agent, first)
         other, _ = await tools.memories(day, agent, second)
+        for model, found in ((first, one), (second, other)):
+            if not len(found):
+                raise NotFoundError(
+                    f"The snapshot of {of_day} has no vectors of {model}.",
+                    hint="'ibex embeddings backfill' makes them; the next snapshot has them.",
+                )
         return {"snapshot": of_day, "models": [first, second], **asdict(agreement(one, other))}
 
     tell(run_command(org, json, "reading the snapshot", work), json)
@@ -299,7 +306,8 @@ def _groups(
     if json:
         write_json(done)
         return
-    table = Table("size", "agents", "users", "nearness", "typical", box=None, padding=(0, 2))
+    columns = ("size", "agents", "users", "nearness", "typical")
+    table = Table(*map(whole, columns), box=None, padding=(0, 2))
     for one in done["listed"]:
         figures = (one["size"], one["agents"], one["users"], one["nearness"])
         table.add_row(*map(figure, figures), one["typical"])

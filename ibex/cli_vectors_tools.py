@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ibex.errors import InvalidRequestError
@@ -126,6 +126,11 @@ def show(title: str, table: Table, *, sampled: bool = False) -> None:
     if sampled:
         console.print("By a sample: there are too many memories to compare them all.")
     console.print(table if table.row_count else "Nothing.")
+
+
+def whole(name: str) -> Column:
+    """A column whose values are not cut."""
+    return Column(name, no_wrap=True)
 
 
 def tell(values: dict[str, Any], json: bool) -> None:

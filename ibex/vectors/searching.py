@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from ibex.errors import NotFoundError
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lancedb.table import AsyncTable
+
+
+_MAKE: Final = "'ibex vectors snapshot' makes one; the schedule does every night."
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def as_of(snapshots: "Sequence[Snapshot]", day: date) -> Snapshot:
     earlier = [one for one in snapshots if one.day <= day]
     if earlier:
         return max(earlier, key=lambda one: one.day)
-    hint = f"The first one is of {snapshots[0].day}." if snapshots else "Make one: 'snapshot'."
+    hint = f"The first one is of {snapshots[0].day}." if snapshots else _MAKE
     raise NotFoundError(f"There is no snapshot of {day} or before.", hint=hint)
 
 

@@ -15,9 +15,11 @@ from ibex.errors import ArchiveDamagedError, NotFoundError, ObjectStoreUnavailab
 from ibex.ids import new_id
 from ibex.memory.model import Vector
 from ibex.settings import DEFAULT_EMBEDDING_MODEL, Settings
+from ibex.stores.archive import SessionArchive
 from ibex.stores.identity import IdentityStore
 from ibex.stores.objects import ObjectStore, StoredObject
 from ibex.stores.postgres import Database
+from ibex.stores.verifying import StoreVerifier
 from ibex.vectors.dataset import TABLE, version_of
 from ibex.vectors.rows import vectors_of
 from ibex.vectors.searching import Hit, as_of, search
@@ -120,6 +122,23 @@ async def test_each_day_stays_as_it_was_and_is_made_once(
     assert await dataset.count_rows("status = 'quarantined'") == 0
     await dataset.checkout("2026-05-02")
     assert await dataset.count_rows("status = 'quarantined'") == 1
+
+
+async def test_whoever_looks_after_the_buckets_finds_nothing_wrong(
+    snapshots: Snapshots,
+    database: Database,
+    objects: ObjectStore,
+    settings: Settings,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    await remember(database, org_id, agent_id, "Fact.")
+    await snapshots.take(org_id, NOW)
+    archive = SessionArchive(database, objects, settings)
+    verifier = StoreVerifier(database, objects, archive, settings)
+    now = datetime.now(UTC) + timedelta(days=7)
+    found = await verifier.verify(now, org_id=org_id, share=1.0, repair=True)
+    assert (found.files, found.read, found.findings) == (3, 3, [])
 
 
 async def test_two_at_once_make_one(
