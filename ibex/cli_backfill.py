@@ -14,7 +14,7 @@ import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ibex.cli_admin import Json, Org
@@ -109,15 +109,17 @@ def list_backfills(org: Org = "demo", agent: _Agent = None, json: Json = False) 
         Console().print("There is none. 'ibex backfill memories --since 2026-01-01' makes one.")
         return
     table = Table(
-        "id", "state", "sessions", "agent", "prompt", "model", "since", box=None, padding=(0, 2)
+        Column("id", no_wrap=True, min_width=36),
+        *("state", "sessions", "agent", "prompt", "model"),
+        box=None,
+        padding=(0, 1),
     )
     for one in found:
-        done = f"{one.done + one.dead:,} of {one.sessions:,}"
+        done = f"{one.done + one.dead:,}/{one.sessions:,}"
         wish = one.wish
         table.add_row(
-            str(one.id), _state(one), done, one.agent or "all", wish.prompt, wish.model,
-            f"{wish.since:%Y-%m-%d}",
-        )  # fmt: skip
+            str(one.id), _state(one), done, Text(one.agent or "all"), wish.prompt, Text(wish.model)
+        )
     Console().print(table)
 
 
@@ -154,13 +156,16 @@ def diff(
     shown = _samples(backfill, org, agent, wanted, samples) if samples else []
     if json:
         listed = {"samples": [_change(one) for one in shown]} if samples else {}
-        _print({"id": found.id, "status": found.status} | _difference(difference, found) | listed)
+        told = _difference(difference, found)
+        if agent is not None:
+            del told["unchanged"]  # is of all agents
+        _print({"id": found.id, "status": found.status} | told | listed)
         return
     if found.compared_at is None:
         raise InvalidRequestError(
             "The backfill is not compared yet.", hint="See 'ibex backfill show'."
         )
-    _show_difference(found, difference)
+    _show_difference(found, difference, whole=agent is None)
     _show_samples(shown)
 
 
@@ -437,7 +442,7 @@ def _show(found: "Backfill", difference: "Difference") -> None:
         _show_difference(found, difference)
 
 
-def _show_difference(found: "Backfill", difference: "Difference") -> None:
+def _show_difference(found: "Backfill", difference: "Difference", *, whole: bool = True) -> None:
     console = Console()
     table = Table("agent", "added", "gone", "changed", "to review", box=None, padding=(0, 2))
     for one in difference.agents:
@@ -446,7 +451,8 @@ def _show_difference(found: "Backfill", difference: "Difference") -> None:
             *(f"{n:,}" for n in (one.added, one.gone, one.changed, one.quarantined)),
         )
     console.print(table if difference.agents else "Switching changes nothing.")
-    console.print(f"{found.unchanged:,} memories stay as they are.")
+    if whole:
+        console.print(f"{found.unchanged:,} memories stay as they are.")
     quality = Table("of the same sessions", "before", "after", box=None, padding=(0, 2))
     sides = difference.before, difference.after
     quality.add_row("statements", *(f"{one.statements:,}" for one in sides))

@@ -8,6 +8,7 @@ from dagster import (
     Config,
     DagsterInstance,
     DefaultSensorStatus,
+    Failure,
     OpExecutionContext,
     RetryPolicy,
     RunRequest,
@@ -22,7 +23,7 @@ from dagster import (
 from pydantic import Field
 
 from assets.stores import Stores
-from ibex.errors import InvalidRequestError
+from ibex.errors import IbexError, InvalidRequestError
 from ibex.ids import parse_id
 from ibex.settings import Settings
 from orchestration.sensors import RECENT, Watch, pause, since_end
@@ -34,6 +35,7 @@ _STEPS = 20  # lines in the run's log, of each kind of work
 _EVERY = 15  # seconds
 _STARTING = 60.0  # seconds from a request to the lease
 _TAG = "ibex/backfill"
+_OURS = 500  # from this status on an error is not the request's
 
 
 class WantedBackfill(Config):
@@ -87,7 +89,14 @@ def read_again(context: OpExecutionContext, config: WantedBackfill) -> None:
             "after": difference.after.summary(),
         }
 
-    context.add_output_metadata(stores.wait(work()))
+    try:
+        found = stores.wait(work())
+    except IbexError as error:
+        if error.status >= _OURS:
+            raise
+        # What was asked for cannot be done, however often it is tried.
+        raise Failure(f"{error.message} {error.advice}", allow_retries=False) from error
+    context.add_output_metadata(found)
 
 
 async def _chosen(

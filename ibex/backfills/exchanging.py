@@ -15,7 +15,7 @@ letting the writer plan what stays in these, together with the other set, as if 
 The set that left waits in the place of the one that came.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -33,6 +33,7 @@ from ibex.stores.usefulness import inherit
 SET_ASIDE: Final = "set_aside"
 REEXTRACTED: Final = "reextracted"
 _REASON: Final = "backfill: another prompt or model says it so."
+_BATCH: Final = 200
 _NOTHING: Final = Exchanged((), 0, 0, 0)
 
 
@@ -77,14 +78,15 @@ class Exchange:
             memories={one.stated.id: one.memory_id for one in gone},
         )
         kept = [one.stated for one in left if one.stated.id not in leaving]
-        done = await self._writer.believe(
-            connection, owner, _once([*kept, *arriving]), run_id, now, revive=True
-        )
+        created: list[UUID] = []
+        for batch in _batches(_once([*kept, *arriving])):
+            done = await self._writer.believe(connection, owner, batch, run_id, now, revive=True)
+            created += done.created
         after = await exchange.beliefs(connection, owner)
         present = await exchange.rows_of(
-            connection, org_id, {*affected, *done.created, *changed_ids(before, after)}
+            connection, org_id, {*affected, *created, *changed_ids(before, after)}
         )
-        succession = await self._succeed(connection, org_id, affected, done.created, present)
+        succession = await self._succeed(connection, org_id, affected, created, present)
         await memories_write.note(connection, org_id, _changes(rows, present, succession), run_id)
         shown = {memory: row.shown for memory, row in present.items()}
         return Exchanged(
@@ -120,6 +122,12 @@ def _once(statements: Iterable[Stated]) -> list[Stated]:
     for one in statements:
         found[one.content_hash, one.valid_from, one.provenance.session_id] = one
     return list(found.values())
+
+
+def _batches(statements: Sequence[Stated]) -> Iterator[Sequence[Stated]]:
+    """In the order of their times: those of one batch are each compared with all others of it."""
+    ordered = sorted(statements, key=lambda one: (one.valid_from, one.content_hash))
+    return (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))
 
 
 def _changes(

@@ -35,7 +35,6 @@ _SQL = load("backfills")
 #: What may be asked for, and of a backfill in which states.
 _MAY_FOLLOW: Final = {
     State.WAITING: (State.PAUSED, State.WAITING, State.RUNNING, State.READY),
-    State.PAUSED: (State.WAITING, State.RUNNING),
     State.SWITCHING: (State.READY, State.SWITCHING, State.REVERTING),
     State.REVERTING: (State.SWITCHED, State.SWITCHING, State.REVERTING),
     State.DISCARDED: (State.WAITING, State.RUNNING, State.PAUSED, State.READY),
@@ -227,7 +226,7 @@ class BackfillStore:
     # --- what people ask for ---
 
     async def ask(self, org_id: UUID, backfill_id: UUID, state: State, actor: Actor) -> Backfill:
-        """Waiting (again; what failed is tried again), paused, switching or reverting.
+        """Waiting (again; what failed is tried again), switching or reverting.
 
         Raises ConflictError when it is in no state for it, or somebody works on it.
         """

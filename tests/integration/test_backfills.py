@@ -269,6 +269,8 @@ async def test_the_job_takes_what_waits_or_makes_its_own(place: Place, settings:
     another = await work(org=org, since="2026-01-01")
     assert another["backfill"] != str(made.id)
     assert (another["gone"], another["added"], another["unchanged"]) == (0, 0, 2)
+    refused = await run_job(settings, "backfill", fails=True)
+    assert not [one for one in refused.all_events if one.is_step_up_for_retry]
 
 
 @pytest.mark.usefixtures("environment", "s3_server")
