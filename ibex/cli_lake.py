@@ -30,9 +30,7 @@ _SHOWN = 50  # findings
 def verify(
     repair: Annotated[
         bool,
-        typer.Option(
-            "--repair", help="Write sessions' archives anew from the database; delete old orphans."
-        ),
+        typer.Option("--repair", help="Write anew what the database has; delete old orphans."),
     ] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every object and compare its checksum.")
@@ -85,7 +83,8 @@ def verify(
 def _print(done: Verification, *, deep: bool, repair: bool) -> None:
     console = Console()
     if done.findings:
-        table = Table("fault", "", "object", box=None, padding=(0, 2))
+        table = Table("fault", "", box=None, padding=(0, 2))
+        table.add_column("object", overflow="fold")
         for one in done.findings[:_SHOWN]:
             table.add_row(one.fault, one.outcome, f"{one.bucket}/{one.key}")
         console.print(table)
@@ -100,6 +99,11 @@ def _print(done: Verification, *, deep: bool, repair: bool) -> None:
     )
     if done.counts and not repair:
         sys.stdout.write(
-            "--repair writes sessions' archives anew, where the database has the content, and "
-            "deletes orphans older than IBEX_ORPHAN_HOURS.\n"
+            "--repair writes anew what the database has, and deletes orphans older than "
+            "IBEX_ORPHAN_HOURS.\n"
         )
+    outcomes = {name.rpartition(" ")[2] for name in done.counts}
+    if "due" in outcomes:
+        sys.stdout.write("What is due is written anew by 'ibex lake refresh', hourly by itself.\n")
+    if "lost" in outcomes:
+        sys.stdout.write("What is lost nobody has: put the object back from a copy.\n")

@@ -106,7 +106,7 @@ def show_turn(turn: Mapping[str, Any]) -> None:
         spent = f" · {turn['prompt_tokens']} + {turn['completion_tokens'] or 0} tokens"
     st.caption(f"Turn {turn['number']} · {ui.utc(turn['created_at'])}{spent}")
     if turn["messages"] is None:
-        st.text(ui.hidden(None) if not ui.may("content") else "in the archive only")
+        st.text(ui.hidden(None))
     for message in turn["messages"] or ():
         show_message(message)
     if turn["injection"]:
@@ -162,6 +162,7 @@ def replay(session_id: str) -> None:
             (
                 ("Started", ui.utc(session["started_at"])),
                 ("Completed", ui.utc(session["completed_at"])),
+                ("Archived", ui.utc(session["archived_at"])),
                 ("Turns", session["turn_count"]),
                 ("Memories", session["memories"]),
                 ("Extraction", spent(session["model_usage"])),

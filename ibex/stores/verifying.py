@@ -30,7 +30,7 @@ _AT_ONCE: Final = 4  # objects that are read
 MOST: Final = 1_000
 
 Fault = Literal["missing", "size", "checksum", "orphan"]
-Outcome = Literal["found", "repaired", "lost", "deleted", "young"]
+Outcome = Literal["found", "repaired", "due", "lost", "deleted", "young"]
 Watch = Callable[[int, int], None]  # files done, of how many
 
 
@@ -39,7 +39,8 @@ class Finding:
     fault: Fault
     bucket: str
     key: str
-    #: `repaired`: written anew from PostgreSQL. `lost`: nobody has it. `deleted`: the orphan.
+    #: `repaired`: written anew from PostgreSQL. `due`: the next `ibex lake refresh` does that, of a
+    #: day that its source still has. `lost`: nobody has it. `deleted`: the orphan.
     #: `young`: an orphan that may still get its entry. `found`: nothing was done.
     outcome: Outcome
 
@@ -88,7 +89,8 @@ class StoreVerifier:
         watch: Watch = lambda _done, _total: None,
     ) -> Verification:
         """Of one organization, or of all. Every size is compared, and of a `share` of the files (1:
-        all) the checksum. `repair` writes sessions' archives anew and deletes old orphans."""
+        all) the checksum. `repair` writes sessions' archives anew, has the lake's days written anew
+        and deletes old orphans."""
         done = Verification()
         async with self._database.system() as connection:
             total: int = await connection.fetchval(_SQL["size"], org_id)
@@ -179,6 +181,10 @@ class StoreVerifier:
         outcome: Outcome = "found"
         if repair and file["kind"] == "session":
             outcome = await self._repaired(file)
+        elif repair and file["kind"] == "lake":
+            async with self._database.tenant(file["org_id"]) as connection:
+                await connection.execute(_SQL["write_again"], file["org_id"], file["id"])
+            outcome = "due"
         _note(done, Finding(fault, file["bucket"], file["key"], outcome))
 
     async def _fault(self, file: asyncpg.Record) -> Fault | None:

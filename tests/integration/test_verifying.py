@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from ibex.cli import app
 from ibex.embedded.process import ProcessSpec
 from ibex.ids import new_id
+from ibex.lake.manifest import Manifest
 from ibex.settings import Settings
 from ibex.stores.archive import SessionArchive, archive_key, copy_key
 from ibex.stores.identity import IdentityStore
@@ -185,7 +186,7 @@ async def test_files_of_the_lake_are_in_the_same_manifest(
     database: Database,
     org_id: UUID,
 ) -> None:
-    """They are told; whoever made them makes them anew. Retired ones may be gone."""
+    """They are told, and the next refresh writes their day anew. Retired ones may be gone."""
     day = datetime(2026, 3, 1, tzinfo=UTC).date()
     for name, state in (("live", "live"), ("retired", "retired")):
         await insert(
@@ -205,8 +206,21 @@ async def test_files_of_the_lake_are_in_the_same_manifest(
             state=state,
             retired_at=None if state == "live" else LATER,
         )
+    manifest = Manifest(database)
+    async with database.tenant(org_id) as connection:
+        for one in (day, day + timedelta(days=1)):
+            await connection.execute(
+                "INSERT INTO ibex_core.lake_days (org_id, lake_table, date, fingerprint, rows)"
+                " VALUES ($1, 'turns', $2, 1, 1)",
+                org_id,
+                one,
+            )
+    key = f"turns/org={org_id}/live.parquet"
+    assert found(await verifier.verify(LATER)) == {key: ("missing", "found")}
+    assert len(await manifest.days(org_id, "turns")) == 2
     done = await verifier.verify(LATER, repair=True)
-    assert found(done) == {f"turns/org={org_id}/live.parquet": ("missing", "found")}
+    assert (found(done), done.bad) == ({key: ("missing", "due")}, 1)
+    assert list(await manifest.days(org_id, "turns")) == [day + timedelta(days=1)]
 
 
 async def test_one_organization_sees_its_own(

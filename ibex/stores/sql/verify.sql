@@ -1,4 +1,5 @@
--- The manifest beside what the buckets hold. All of it runs as ibex_system: keys are made of ids.
+-- The manifest beside what the buckets hold. Runs as ibex_system if nothing else is said: keys are made
+-- of ids.
 
 -- name: size
 -- Files of organization $1, or of all.
@@ -24,3 +25,10 @@ LIMIT $5;
 -- name: file
 -- As it is by now.
 SELECT bytes, sha256 FROM ibex_core.archive_files WHERE org_id = $1 AND id = $2 AND state = 'live';
+
+-- name: write_again
+-- As the tenant. What was noted of the days of a file of the lake: the next refresh writes them anew.
+DELETE FROM ibex_core.lake_days d
+USING ibex_core.archive_files f
+WHERE f.org_id = $1 AND f.id = $2 AND d.org_id = $1 AND d.lake_table = f.lake_table
+  AND d.date BETWEEN f.date AND f.date_to;
