@@ -222,6 +222,18 @@ async def test_what_a_session_is_to_blame_for_counts_and_what_it_cost_is_booked(
     assert facts["cost_usd"] == pytest.approx(float(spent["cost_usd"]))
 
 
+async def test_a_session_that_took_the_model_too_long_is_read_in_smaller_parts(
+    settings: Settings, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    await add_session(database, org_id, agent_id, said=["My cat is called Tom. " * 250] * 4)
+    async with database.tenant(org_id) as connection:
+        await connection.execute(
+            "UPDATE ibex_core.extraction_jobs SET last_error = 'provider_timeout', deferrals = 2"
+        )
+    assert metadata(await learn(settings))["session_facts"]["calls"] == 4
+    assert (await JobStore(database).counts())["done"] == 1
+
+
 async def test_without_s3_the_run_fails_visibly_and_the_memories_are_there(
     settings: Settings, database: Database, org_id: UUID, agent_id: UUID
 ) -> None:
