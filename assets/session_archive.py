@@ -1,6 +1,5 @@
 """The archive of every session."""
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -78,12 +77,9 @@ async def _archive_all(
         if patience.left <= 0:
             return None
         try:
-            async with asyncio.timeout(patience.left):
-                return await stores.archive.archive(key.org_id, key.session_id)
+            return await stores.archive.archive(key.org_id, key.session_id, patience=patience.left)
         except ConflictError:
             return None
-        except TimeoutError:
-            raise ObjectStoreUnavailableError("The object store is too slow.") from None
         except ObjectStoreUnavailableError:
             patience.until = 0.0
             raise

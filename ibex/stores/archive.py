@@ -10,6 +10,7 @@ again, and when it has not, the object is what the manifest says, or what was an
 stands beside it, written before the object was touched. See docs/adr/0072.
 """
 
+import asyncio
 import hashlib
 import logging
 import secrets
@@ -28,6 +29,7 @@ from ibex.errors import (
     DependencyError,
     IbexError,
     NotFoundError,
+    ObjectStoreUnavailableError,
     SessionNotFoundError,
 )
 from ibex.ids import new_id
@@ -35,7 +37,7 @@ from ibex.sessions import StoredTurn
 from ibex.settings import Settings
 from ibex.stores.archive_lines import SCHEMA_VERSION, ndjson, stored_turns
 from ibex.stores.jobs import backoff_delay
-from ibex.stores.objects import ObjectStore, StoredObject
+from ibex.stores.objects import SLOWEST, ObjectStore, StoredObject
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 from ibex.stores.sessions import SessionKey
@@ -45,6 +47,7 @@ _LOG = logging.getLogger("ibex.archive")
 _TYPE: Final = "application/x-ndjson"
 #: Longer than a request that was given up may still be on its way to the store.
 _LEASE: Final = timedelta(seconds=60)
+_WAYS: Final = 4  # to the store and back, twice when a copy is written
 _OUTAGE: Final = 15.0  # seconds until a session is tried again when a part was away
 _BACKOFF: Final = 60.0  # seconds, doubling, when its own archive is the trouble
 
@@ -103,16 +106,25 @@ class SessionArchive:
             rows = await connection.fetch(_SQL["due"], limit)
         return [SessionKey(row["org_id"], row["id"]) for row in rows]
 
-    async def archive(self, org_id: UUID, session_id: UUID) -> ArchivedSession:
+    async def archive(
+        self, org_id: UUID, session_id: UUID, *, patience: float | None = None
+    ) -> ArchivedSession:
         """Write the session's turns as they are now; the manifest and the session's watermark
         follow in one transaction once the object is there and was read back.
+
+        `patience` in seconds, for a first try only: a session that is too large for it gets all the
+        time that it needs with the next one.
 
         Raises SessionNotFoundError, ConflictError when another process is at it, and
         ArchiveDamagedError when turns are neither in PostgreSQL nor, as they were, in the archive.
         """
         work = await self._claim(org_id, session_id)
         try:
-            return await self._write(work)
+            async with asyncio.timeout(patience if work.attempt == 1 else None):
+                return await self._write(work)
+        except TimeoutError:
+            # Its lease ends by itself: what was sent may still be on its way.
+            raise ObjectStoreUnavailableError("The object store is too slow.") from None
         except Exception as error:
             await self._give_back(work, error)
             raise
@@ -191,7 +203,13 @@ class SessionArchive:
         digest = hashlib.sha256(data).digest()
         async with self._database.tenant(work.org_id) as connection:
             done = await connection.execute(
-                _SQL["announce"], work.org_id, work.session_id, work.upload_id, digest, len(data)
+                _SQL["announce"],
+                work.org_id,
+                work.session_id,
+                work.upload_id,
+                digest,
+                len(data),
+                _LEASE + timedelta(seconds=_WAYS * len(data) / SLOWEST),
             )
         if done != "UPDATE 1":
             raise _taken_over()

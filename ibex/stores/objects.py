@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PRESIGNED_FOR = timedelta(minutes=15)
 _CONNECT, _READ = 3.0, 15.0  # seconds, of one attempt
 _DEADLINE = 30.0  # seconds, of one operation
-_SLOWEST = 2**20  # bytes a second that a large object is given beyond that
+SLOWEST = 2**20  # bytes a second that a large object is given beyond that
 _PIECE = 2**18  # bytes
 _LISTED_AT_ONCE = 1000
 _REGION = "us-east-1"  # given, so that the client does not ask the server for it first
@@ -72,7 +72,7 @@ class ObjectStore:
                 raise ObjectStoreUnavailableError("The object store holds other bytes than sent.")
 
         await self.ensure_bucket(bucket)
-        await self._call(put, _DEADLINE + len(data) / _SLOWEST)
+        await self._call(put, _DEADLINE + len(data) / SLOWEST)
         return StoredObject(bucket, key, len(data), sha256)
 
     async def digest(self, bucket: str, key: str) -> tuple[int, bytes]:
@@ -80,7 +80,7 @@ class ObjectStore:
 
         size = await self._size(bucket, key)
         return await self._call(
-            lambda client: _digest(client, bucket, key), _DEADLINE + size / _SLOWEST
+            lambda client: _digest(client, bucket, key), _DEADLINE + size / SLOWEST
         )
 
     async def get(self, bucket: str, key: str) -> bytes:
@@ -95,7 +95,7 @@ class ObjectStore:
                 response.release_conn()
 
         size = await self._size(bucket, key)
-        return await self._call(get, _DEADLINE + size / _SLOWEST)
+        return await self._call(get, _DEADLINE + size / SLOWEST)
 
     async def listed(self, bucket: str, prefix: str = "") -> AsyncIterator[list[ListedObject]]:
         """All objects whose key begins with `prefix`, some at a time."""

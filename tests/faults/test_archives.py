@@ -195,6 +195,18 @@ async def test_a_slow_store_holds_up_nobody(
     await relay.close()
 
 
+async def test_a_session_that_takes_longer_gets_its_time_with_the_next_try(
+    archive: SessionArchive, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    session_id = await add_session(database, org_id, agent_id)
+    with pytest.raises(ObjectStoreUnavailableError):
+        await archive.archive(org_id, session_id, patience=0.0)
+    with pytest.raises(ConflictError):  # what was sent may still be on its way
+        await archive.archive(org_id, session_id)
+    await let_time_pass(database, org_id)
+    assert (await archive.archive(org_id, session_id, patience=0.0)).turns == 2
+
+
 FULL = b"""<?xml version="1.0"?><Error><Code>XMinioStorageFull</Code></Error>"""
 
 

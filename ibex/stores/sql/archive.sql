@@ -30,8 +30,8 @@ ON CONFLICT (org_id, session_id) DO UPDATE
 RETURNING attempts;
 
 -- name: announce
--- What upload $3 is about to write.
-UPDATE ibex_core.archive_uploads SET sha256 = $4, bytes = $5
+-- What upload $3 is about to write, and how long that may take.
+UPDATE ibex_core.archive_uploads SET sha256 = $4, bytes = $5, lease_until = now() + $6
 WHERE org_id = $1 AND session_id = $2 AND upload_id = $3;
 
 -- name: give_back
