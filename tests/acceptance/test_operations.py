@@ -58,30 +58,6 @@ async def test_dagster_shows_the_assets(stack: Stack) -> None:
     assert all(node["description"] for node in nodes)
 
 
-async def test_a_run_is_forked_from_a_process_that_is_warm(stack: Stack, walk: Walkthrough) -> None:
-    processes = stack.status()
-    session_id = await walk.converse(["Our office is in Porto."], lambda *_: None)
-    # The model stands still, and so does the run that asks it.
-    os.kill(processes["sandbox"]["pid"], signal.SIGSTOP)
-    try:
-        completed = await walk.complete(session_id)
-        code_server = psutil.Process(processes["dagster-code"]["pid"])
-        assert await _forked(code_server)
-    finally:
-        os.kill(processes["sandbox"]["pid"], signal.SIGCONT)
-    assert (await walk.wait_until_learned(session_id, completed, limit=120)).memories
-
-
-async def _forked(code_server: psutil.Process) -> bool:
-    """Within a minute: a process of the fork server, which is the code server's."""
-    for _ in range(600):
-        for server in code_server.children():
-            if "forkserver" in " ".join(server.cmdline()) and server.children():
-                return True
-        await asyncio.sleep(0.1)
-    return False
-
-
 async def test_a_dead_assembler_costs_memory_and_not_the_answer(
     stack: Stack, walk: Walkthrough
 ) -> None:
@@ -120,18 +96,14 @@ async def test_a_killed_run_is_done_again_once(
     session_id = await walk.converse(
         ["My favourite port is 8443.", "We deploy from Lyon."], lambda *_: None
     )
-    completed = await walk.complete(session_id)
-    killed = False
-    for _ in range(600):
-        for process in psutil.process_iter(["cmdline"]):
-            command = " ".join(process.info["cmdline"] or ())
-            if is_run_worker(process, command, stack):
-                process.kill()
-                killed = True
-        if killed:
-            break
-        await asyncio.sleep(0.02)
-    assert killed, "no run process was seen"
+    processes = stack.status()
+    # The model stands still, and so does the run that asks it.
+    os.kill(processes["sandbox"]["pid"], signal.SIGSTOP)
+    try:
+        completed = await walk.complete(session_id)
+        (await forked_run(psutil.Process(processes["dagster-code"]["pid"]))).kill()
+    finally:
+        os.kill(processes["sandbox"]["pid"], signal.SIGCONT)
     learned = await walk.wait_until_learned(session_id, completed, limit=120)
     contents = [memory["content"] for memory in learned.memories]
     assert contents
@@ -140,15 +112,14 @@ async def test_a_killed_run_is_done_again_once(
     assert pipeline["jobs"]["dead"] == 0
 
 
-def is_run_worker(process: psutil.Process, command: str, stack: Stack) -> bool:
-    """A process that Dagster's code server of this stack spawned for a run."""
-    if "multiprocessing.spawn" not in command and "execute_run" not in command:
-        return False
-    code_server = stack.status()["dagster-code"]["pid"]
-    try:
-        return any(parent.pid == code_server for parent in process.parents())
-    except psutil.NoSuchProcess:
-        return False
+async def forked_run(code_server: psutil.Process) -> psutil.Process:
+    """The process of a run: a child of the fork server, which is the code server's."""
+    for _ in range(600):
+        for server in code_server.children():
+            if "forkserver" in " ".join(server.cmdline()) and (runs := server.children()):
+                return runs[0]
+        await asyncio.sleep(0.1)
+    pytest.fail("no process of a run was seen")
 
 
 async def test_import_learns_a_history_and_reports_wrong_lines(
