@@ -233,7 +233,7 @@ def drift(
         return {
             "from": first_day,
             "to": second_day,
-            "sampled": len(first) < first.of or len(second) < second.of,
+            "sampled": min(first.share, second.share) < 1,
             "agents": [asdict(one) | {"agent": names.get(one.agent_id)} for one in rows],
         }
 

@@ -1,13 +1,15 @@
 """What compares many memories with many: duplicates and clusters across agents, the drift between
 two days, two models. By a snapshot, so that no request waits for it.
 
-Of more than `MOST` memories so many are taken by chance, always the same ones of a snapshot.
+Of more than `MOST` memories about so many are taken, by a hash of their ids: of two snapshots, or
+of two models, the same ones.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isqrt
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
+from zlib import crc32
 
 import numpy as np
 
@@ -39,10 +41,27 @@ class Memories:
     users: tuple[str | None, ...]
     contents: tuple[str, ...] = field(repr=False)
     vectors: Matrix = field(repr=False)
-    of: int  # how many there are; more than these: a sample
+    of: int  # how many there are
+    share: float  # of them that these are; below 1: a sample
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def thinned(self, share: float) -> "Memories":
+        """The sample of this share, which is no larger than its own."""
+        if share == self.share:
+            return self
+        rows = [row for row, one in enumerate(self.ids) if _place(one) < share]
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            versions=tuple(self.versions[row] for row in rows),
+            agents=tuple(self.agents[row] for row in rows),
+            users=tuple(self.users[row] for row in rows),
+            contents=tuple(self.contents[row] for row in rows),
+            vectors=self.vectors[rows],
+            share=share,
+        )
 
 
 @dataclass(frozen=True)
@@ -92,17 +111,20 @@ async def load(
     if agent_id is not None:
         condition += f" AND agent_id = '{agent_id}'"
     count = await table.count_rows(condition)
-    share, random = min(1.0, most / max(1, count)), np.random.default_rng(0)
+    share = min(1.0, most / max(1, count))
     columns: dict[str, list[object]] = {name: [] for name in _COLUMNS if name != VECTOR}
     parts = []
     async for batch in await table.query().where(condition).select(list(_COLUMNS)).to_batches():
-        chosen = batch.filter(pa.array(random.random(len(batch)) < share))
+        chosen = batch
+        if share < 1:
+            ids = batch.column("memory_id").to_pylist()
+            chosen = batch.filter(pa.array([_place(one) < share for one in ids], pa.bool_()))
         for name, values in columns.items():
             values.extend(chosen.column(name).to_pylist())
         parts.append(vectors_of(chosen.column(VECTOR)))
     vectors = np.concatenate(parts) if parts else np.empty((0, DIMENSIONS), np.float32)
     ids, versions, agents, users, contents = (tuple(columns[name]) for name in _COLUMNS[:-1])
-    return Memories(ids, versions, agents, users, contents, vectors, count)  # type: ignore[arg-type]
+    return Memories(ids, versions, agents, users, contents, vectors, count, share)  # type: ignore[arg-type]
 
 
 def duplicates(memories: Memories, threshold: float = NEAR_DUPLICATE) -> list[Group]:
@@ -123,8 +145,10 @@ def clusters(memories: Memories, count: int | None = None) -> list[Group]:
 
 
 def drift(before: Memories, after: Memories) -> list[Drift]:
-    """What has changed of each agent, the most changed first. Of samples the counts are too small;
-    what moved and what is new still are estimates of the whole."""
+    """What has changed of each agent, the most changed first. Of samples the counts are estimates
+    of the whole, too."""
+    share = min(before.share, after.share)
+    before, after = before.thinned(share), after.thinned(share)
     known = dict(zip(before.ids, before.versions, strict=True))
     now = dict(zip(after.ids, after.versions, strict=True))
     agents = sorted({*before.agents, *after.agents})
@@ -136,13 +160,16 @@ def drift(before: Memories, after: Memories) -> list[Drift]:
         made.append(
             Drift(
                 agent,
-                before=len(old),
-                after=len(new),
-                added=len(added),
-                gone=sum(before.ids[row] not in now for row in old),
-                changed=sum(
-                    known.get(after.ids[row], after.versions[row]) != after.versions[row]
-                    for row in new
+                before=round(len(old) / share),
+                after=round(len(new) / share),
+                added=round(len(added) / share),
+                gone=round(sum(before.ids[row] not in now for row in old) / share),
+                changed=round(
+                    sum(
+                        known.get(after.ids[row], after.versions[row]) != after.versions[row]
+                        for row in new
+                    )
+                    / share
                 ),
                 moved=_moved(before.vectors[old], after.vectors[new]),
                 new=_new(before.vectors[old], after.vectors[added]),
@@ -153,6 +180,8 @@ def drift(before: Memories, after: Memories) -> list[Drift]:
 
 def agreement(first: Memories, second: Memories) -> Agreement:
     """Of memories that have a vector of both models."""
+    share = min(first.share, second.share)
+    first, second = first.thinned(share), second.thinned(share)
     place = {memory_id: row for row, memory_id in enumerate(second.ids)}
     pairs = [(row, place[one]) for row, one in enumerate(first.ids) if one in place]
     counts = len(first), len(second), len(pairs)
@@ -184,6 +213,11 @@ def _others(vectors: Matrix, asked: Places, count: int) -> Places:
     """The nearest rows of each that is asked, without itself: shape (asked, count)."""
     places, _ = nearest(vectors[asked], vectors, count + 1)
     return np.stack([near[near != own][:count] for near, own in zip(places, asked, strict=True)])
+
+
+def _place(memory_id: str) -> float:
+    """In [0, 1), by chance, and the same one always."""
+    return crc32(memory_id.encode()) / 2**32
 
 
 def _group(memories: Memories, rows: Places) -> Group:

@@ -20,6 +20,7 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.objects import ObjectStore, StoredObject
 from ibex.stores.postgres import Database
 from ibex.stores.verifying import StoreVerifier
+from ibex.vectors.comparing import load
 from ibex.vectors.dataset import TABLE, version_of
 from ibex.vectors.rows import vectors_of
 from ibex.vectors.searching import Hit, as_of, search
@@ -122,6 +123,45 @@ async def test_each_day_stays_as_it_was_and_is_made_once(
     assert await dataset.count_rows("status = 'quarantined'") == 0
     await dataset.checkout("2026-05-02")
     assert await dataset.count_rows("status = 'quarantined'") == 1
+
+
+async def test_a_snapshot_may_be_empty(
+    snapshots: Snapshots,
+    database: Database,
+    objects: ObjectStore,
+    settings: Settings,
+    org_id: UUID,
+    agent_id: UUID,
+) -> None:
+    await remember(database, org_id, agent_id, "Fact.")
+    await snapshots.take(org_id, NOW)
+    async with database.tenant(org_id) as connection:
+        await connection.execute("DELETE FROM ibex_core.memories WHERE org_id = $1", org_id)
+    made = await snapshots.take(org_id, NOW + DAY)
+    assert made is not None
+    assert made.rows == 0
+    await snapshots.erase(org_id, Erasure("agent_id", (str(agent_id),)))
+    for one in await snapshots.all(org_id):
+        async with snapshots.fetched(org_id, one.day) as table:
+            place = table, one, agent_id, None, direction(1.0), DEFAULT_EMBEDDING_MODEL
+            assert await search(*place, limit=5) == []
+            assert len(await load(table, DEFAULT_EMBEDDING_MODEL)) == 0
+    await nothing_else_is_there(database, objects, settings, org_id)
+
+
+async def test_of_many_memories_a_sample_is_compared(
+    snapshots: Snapshots, database: Database, org_id: UUID, agent_id: UUID
+) -> None:
+    for number in range(40):
+        await remember(database, org_id, agent_id, f"Fact {number}.")
+    await snapshots.take(org_id, NOW)
+    async with snapshots.fetched(org_id, NOW.date()) as table:
+        every = await load(table, DEFAULT_EMBEDDING_MODEL)
+        some = await load(table, DEFAULT_EMBEDDING_MODEL, most=20)
+    assert (len(every), every.share, some.of, some.share) == (40, 1.0, 40, 0.5)
+    assert 8 <= len(some) <= 32
+    assert set(some.ids) == set(every.thinned(0.5).ids)
+    assert some.vectors.shape == (len(some), 384)
 
 
 async def test_whoever_looks_after_the_buckets_finds_nothing_wrong(

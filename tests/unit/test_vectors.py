@@ -1,6 +1,7 @@
 """What is decided about snapshots, and the sums over their vectors."""
 
 from datetime import date, timedelta
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -64,6 +65,7 @@ def memories(vectors: Matrix, **changes: object) -> Memories:
         "contents": tuple(f"Fact {row}." for row in range(count)),
         "vectors": vectors,
         "of": count,
+        "share": 1.0,
     }
     return Memories(**(values | changes))  # type: ignore[arg-type]
 
@@ -127,6 +129,23 @@ def test_drift_counts_what_changed_and_says_how_far_it_moved() -> None:
     assert (gone.gone, gone.moved) == (1, None)
     (come,) = drift(memories(old[:0]), memories(old[:1]))
     assert (come.added, come.new) == (1, 1.0)
+
+
+def test_drift_of_samples_is_an_estimate_of_the_whole() -> None:
+    ids = tuple(str(UUID(int=number)) for number in range(4000))
+    vectors = np.repeat(random_vectors(1), 4000, axis=0)
+    one = {"agents": ("a",) * 4000}
+    before = memories(vectors, ids=ids, **one)
+    after = memories(vectors[:3000], ids=ids[1000:], agents=("a",) * 3000)
+    (whole,) = drift(before, after)
+    assert (whole.before, whole.after, whole.added, whole.gone) == (4000, 3000, 0, 1000)
+    half, third = before.thinned(0.5), after.thinned(1 / 3)
+    assert 1800 < len(half) < 2200
+    assert half.thinned(1 / 3).ids == before.thinned(1 / 3).ids
+    (some,) = drift(half, third)
+    assert some.added == 0
+    assert some.before == pytest.approx(4000, rel=0.1)
+    assert some.gone == pytest.approx(1000, rel=0.2)
 
 
 def test_two_models_agree_as_far_as_they_find_the_same() -> None:
