@@ -27,8 +27,10 @@ LIMIT $5;
 SELECT bytes, sha256 FROM ibex_core.archive_files WHERE org_id = $1 AND id = $2 AND state = 'live';
 
 -- name: write_again
--- As the tenant. What was noted of the days of a file of the lake: the next refresh writes them anew.
-DELETE FROM ibex_core.lake_days d
-USING ibex_core.archive_files f
+-- As the tenant. The days of a file of the lake have changed, as far as anybody knows: the next refresh
+-- writes them anew, or lets go of them when their rows are gone.
+UPDATE ibex_core.lake_days d
+SET fingerprint = 0
+FROM ibex_core.archive_files f
 WHERE f.org_id = $1 AND f.id = $2 AND d.org_id = $1 AND d.lake_table = f.lake_table
   AND d.date BETWEEN f.date AND f.date_to;
