@@ -56,17 +56,24 @@ def plan(live: Sequence[LakeFile], *, file_bytes: int = FILE_BYTES) -> list[list
         sets = [list(same) for _, same in groupby(inside, key=lambda file: (file.first, file.last))]
         done = [one for one in sets if one[0].last < newest]
         enough = ENOUGH if month == (newest.year, newest.month) else 2
-        groups += [group for group in _runs(done, file_bytes) if len(group) >= enough]
+        groups += [
+            [file for one in run for file in one]
+            for run in _runs(done, file_bytes)
+            if len(run) >= enough
+        ]
     return groups
 
 
-def _runs(sets: Sequence[list[LakeFile]], file_bytes: int) -> list[list[LakeFile]]:
+def _runs(sets: Sequence[list[LakeFile]], file_bytes: int) -> list[list[list[LakeFile]]]:
     """Neighbours whose bytes together fit one file."""
-    runs: list[list[LakeFile]] = [[]]
+    runs: list[list[list[LakeFile]]] = [[]]
+    filled = 0
     for one in sets:
-        if _size(runs[-1]) + _size(one) > file_bytes:
+        if filled + _size(one) > file_bytes:
             runs.append([])
-        runs[-1] = [*runs[-1], *one]
+            filled = 0
+        runs[-1].append(one)
+        filled += _size(one)
     return runs
 
 

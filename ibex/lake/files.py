@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 ROW_GROUP: Final = 65_536  # rows
 FILE_BYTES: Final = 64 * 1024 * 1024
 _GROUP_BYTES: Final = 64 * 1024 * 1024  # of a row group, before it is packed
-_AGAIN: Final = "'ibex lake refresh --day DAY' writes its days anew."
+_AGAIN: Final = (
+    "'ibex lake verify --deep --repair', then 'ibex lake refresh', writes its days anew."
+)
 _TYPE: Final = "application/vnd.apache.parquet"
 
 

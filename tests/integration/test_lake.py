@@ -18,11 +18,16 @@ from ibex.lake.manifest import Day
 from ibex.lake.sources import POSTGRES
 from ibex.lake.upkeep import Lake, opened_lake
 from ibex.settings import Settings
+from ibex.stores.archive import SessionArchive
+from ibex.stores.identity import IdentityStore
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 from ibex.stores.traces import TraceRow, TraceWriter, ensure_traces
 from ibex.stores.turns import TurnReader
+from ibex.stores.verifying import StoreVerifier
+from tests.command_line import ibex
 from tests.conftest import free_port
+from tests.pipeline import metadata, run_job
 from tests.seeding import add_injection, add_memory, add_session, add_turn, insert
 
 MARCH = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
@@ -438,8 +443,13 @@ async def test_a_crash_at_any_step_costs_a_file_that_counts_nowhere(
     assert len(await rows(lake, org_id, "turns")) == 2
 
 
-async def test_a_damaged_file_is_said_and_never_merged(
-    lake: Lake, database: Database, objects: ObjectStore, org_id: UUID, agent_id: UUID
+async def test_a_damaged_file_is_said_never_merged_and_written_anew(
+    lake: Lake,
+    settings: Settings,
+    database: Database,
+    objects: ObjectStore,
+    org_id: UUID,
+    agent_id: UUID,
 ) -> None:
     for day in range(6):
         await talk(database, org_id, agent_id, MARCH + timedelta(days=day), "words")
@@ -452,6 +462,46 @@ async def test_a_damaged_file_is_said_and_never_merged(
     assert await lake.manifest.live_files(org_id, "sessions") == files
     with pytest.raises(ArchiveDamagedError):
         await lake.files.read(files[1])
-    await lake.export.run(org_id, ["sessions"], again=lambda day: day == files[1].first)
+    archive = SessionArchive(database, objects, settings)
+    verifier = StoreVerifier(database, objects, archive, settings)
+    checked = await verifier.verify(
+        datetime.now(UTC) + timedelta(minutes=1), org_id=org_id, share=1.0, repair=True
+    )
+    assert checked.counts == {"checksum due": 1}
+    assert (await lake.export.run(org_id, ["sessions"]))["sessions"].days == 1
     assert (await lake.compaction.run(org_id, "sessions")).merged == 5
     assert len(await rows(lake, org_id, "sessions")) == 6
+
+
+@pytest.mark.usefixtures("environment", "redis_server", "clickhouse_server")
+async def test_the_jobs_and_the_commands_do_it(
+    settings: Settings, lake: Lake, identity: IdentityStore, database: Database
+) -> None:
+    await ensure_traces(settings)
+    org_id = await identity.create_organization("shop")
+    agent_id = await identity.create_agent(org_id, "clerk")
+    for day in range(3):
+        await talk(database, org_id, agent_id, MARCH + timedelta(days=day), "words")
+    made = metadata(await run_job(settings, "lake"))
+    assert set(made) == {"session_lake", "trace_lake", "usage_rollup"}
+    assert (made["session_lake"]["days"], made["session_lake"]["rows"]) == (6, 6)
+    assert (made["trace_lake"]["failed"], made["usage_rollup"]["rows"]) == (0, 0)
+
+    tables = await ibex("lake", "status", "--org", "shop")
+    assert [(one["table"], one["files"], one["rows"]) for one in tables] == [
+        ("sessions", 3, 3),
+        ("turns", 3, 3),
+    ]
+    words = ("lake", "refresh", "--org", "shop", "--table", "turns")
+    assert [one["days"] for one in await ibex(*words)] == [0]
+    assert [one["days"] for one in await ibex(*words, "--day", "2026-03-02")] == [1]
+    assert [one["rows"] for one in await ibex(*words, "--all")] == [3]
+    for day in range(3, 6):
+        await talk(database, org_id, agent_id, MARCH + timedelta(days=day), "words")
+    assert [one["days"] for one in await ibex(*words)] == [3]
+
+    kept = metadata(await run_job(settings, "compaction"))["lake_compaction"]
+    assert (kept["merged"], kept["made"], kept["deleted"]) == (5, 1, 0)
+    done = await ibex("lake", "compact", "--org", "shop", "--grace", "0")
+    assert (done["merged"], done["deleted"]) == (0, 9)
+    assert len(await rows(lake, org_id, "turns")) == 6
