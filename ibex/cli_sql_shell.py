@@ -22,7 +22,7 @@ from ibex.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ibex.lake.sql import Lake
+    from ibex.lake.sql import LakeReader
 
 _SHOWN: Final = 1_000  # rows of a table on the screen
 _STALE: Final = timedelta(minutes=5)  # after which a shell looks what is live by now
@@ -38,7 +38,7 @@ Ctrl-C stops a query or forgets a line; Ctrl-D leaves.
 
 
 class Shell:
-    def __init__(self, lake: "Lake", settings: Settings) -> None:
+    def __init__(self, lake: "LakeReader", settings: Settings) -> None:
         self._lake = lake
         self._settings = settings
         self._looked_at = datetime.now(UTC)

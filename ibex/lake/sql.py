@@ -66,14 +66,14 @@ def open_lake(
     token: str | None = None,
     settings: Settings | None = None,
     valid_for: timedelta = VALID_FOR,
-) -> "Lake":
+) -> "LakeReader":
     """As `connect`, with what it takes to look again what is live."""
-    lake = Lake(settings or load_settings(), valid_for)
+    lake = LakeReader(settings or load_settings(), valid_for)
     lake.open(org, token)
     return lake
 
 
-class Lake:
+class LakeReader:
     """One organization's lake as DuckDB sees it. `refresh` looks what is live by now."""
 
     def __init__(self, settings: Settings, valid_for: timedelta = VALID_FOR) -> None:

@@ -28,6 +28,7 @@ Row = Sequence[Any]  # a value a column
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 _JSON: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 _ROW_GROUP: Final = 20_000  # rows
+_ROW_GROUP_OF_VECTORS: Final = 4_000
 
 
 class Format(StrEnum):
@@ -105,7 +106,7 @@ class _Csv:
     def _lines(rows: Any) -> bytes:
         buffer = io.StringIO()
         csv.writer(buffer).writerows(rows)
-        return _utf8(buffer.getvalue())
+        return buffer.getvalue().encode()
 
 
 class _JsonLines:
@@ -152,12 +153,13 @@ class _Json:
 
 
 class _Parquet:
-    """A row group each 20,000 rows: what is held is one of them."""
+    """What is held is one row group."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns
         self._sink = io.BytesIO()
-        self._written = 0
+        with_vectors = any(column.kind is Kind.VECTOR for column in columns)
+        self._group_rows = _ROW_GROUP_OF_VECTORS if with_vectors else _ROW_GROUP
         self._waiting: list[Row] = []
         self._open: tuple[pa.Schema, pq.ParquetWriter] | None = None
 
@@ -172,9 +174,9 @@ class _Parquet:
 
     def rows(self, batch: Sequence[Row]) -> bytes:
         self._waiting.extend(batch)
-        while len(self._waiting) >= _ROW_GROUP:
-            self._group(self._waiting[:_ROW_GROUP])
-            del self._waiting[:_ROW_GROUP]
+        while len(self._waiting) >= self._group_rows:
+            self._group(self._waiting[: self._group_rows])
+            del self._waiting[: self._group_rows]
         return self._taken()
 
     def end(self) -> bytes:
@@ -196,7 +198,9 @@ class _Parquet:
             if change:
                 values = [None if value is None else change(value) for value in values]
             arrays.append(pa.array(values, field.type))
-        made.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=_ROW_GROUP)
+        made.write_table(
+            pa.Table.from_arrays(arrays, schema=schema), row_group_size=self._group_rows
+        )
 
     def _opened(self) -> "tuple[pa.Schema, pq.ParquetWriter]":
         if self._open is None:
@@ -239,10 +243,6 @@ def _text_of_id(value: object) -> str:
     if isinstance(value, UUID):
         return str(value)
     raise TypeError
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode()
 
 
 def _moment(value: datetime) -> str:

@@ -2,7 +2,7 @@
 
 Ids are kept. What is there already stays as it is, so a file can be imported again, and goes on
 where it was stopped. A memory whose words the same agent and user have in force is that memory; one
-that was erased does not come back. Words are redacted and judged as anybody's: `rows.incoming`.
+that was erased does not come back. Words are redacted and judged as anybody's: memory_rows.py.
 """
 
 from collections.abc import Iterable, Sequence

@@ -2,13 +2,16 @@
 
 import asyncio
 import fcntl
+import http.client
 import json
 import os
 import pty
 import select
 import sys
 import termios
+import threading
 from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import UUID
 
@@ -264,3 +267,55 @@ async def test_the_shell_asks_stops_and_leaves(shop: UUID, settings: Settings) -
             await shell.wait()
     os.close(ours)
     assert "from turns" in (settings.home / "sql_history").read_text()
+
+
+class _SignedForGet(BaseHTTPRequestHandler):
+    """An object store as MinIO and AWS are: what is signed for GET is no HEAD."""
+
+    store = ""
+    heads = 0
+
+    def do_HEAD(self) -> None:
+        type(self).heads += 1
+        self.send_response(403)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        there = http.client.HTTPConnection(self.store)
+        there.putrequest("GET", self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            there.putheader(name, value)
+        there.endheaders()
+        answer = there.getresponse()
+        body = answer.read()
+        there.close()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"date", "server", "connection"}:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing."""
+
+
+async def test_a_store_that_refuses_head_is_read_too(shop: UUID, settings: Settings) -> None:
+    assert shop
+    _SignedForGet.store = settings.s3_endpoint.removeprefix("http://")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _SignedForGet) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            strict = settings.model_copy(
+                update={"s3_url": f"http://127.0.0.1:{server.server_port}"}
+            )
+            lake = await asyncio.to_thread(open_lake, "shop", settings=strict)
+            query = "SELECT count(*) FROM turns WHERE agent = 'cook'"
+            found = await asyncio.to_thread(lake.connection.execute, query)
+            assert found.fetchall() == [(2,)]
+            lake.close()
+        finally:
+            server.shutdown()
+            serving.join()
+    assert _SignedForGet.heads > 0
