@@ -83,20 +83,20 @@ def _show(records: Sequence[CheckRecord]) -> None:
     if not records:
         Console().print("Nothing was looked at yet. 'ibex checks --now' looks at once.")
         return
-    table = Table(
-        "check", "", "looked at", "value", "at most", "found", "since", box=None, padding=(0, 2)
-    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("check", "", "value", "at most", "looked at", "found", "since"):
+        table.add_column(title, no_wrap=title != "found")
     for one in records:
         check = CHECKS[Name(one.check_name)]
         state = Text("passes") if one.passed else Text(f"fails ({one.severity})", style="red")
         table.add_row(
             check.name.value,
             state,
-            str(one.looked_at),
             figure(one.value, check.unit),
             figure(one.threshold, check.unit),
+            f"{one.looked_at:,}",
             Text(one.error or _found(one.found)),
-            f"{one.since:%Y-%m-%d %H:%M}",
+            f"{one.since:%m-%d %H:%M}",
         )
     Console().print(table)
     for one in records:

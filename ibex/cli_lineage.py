@@ -29,7 +29,10 @@ def lineage(
     ],
     org: Org = "demo",
     requests: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Requests shown at most, the newest.")
+        int,
+        typer.Option(
+            min=1, max=10_000, help="Requests shown at most, those of the newest sessions."
+        ),
     ] = 50,
     content: Annotated[bool, typer.Option(help="Show what memories say.")] = True,
     archive_urls: Annotated[
@@ -105,7 +108,7 @@ def tree_of(found: Lineage, urls: Mapping[UUID, str], *, content: bool) -> Tree:
     sessions = root.add(f"sessions: {len(found.sessions)}")
     for session in found.sessions:
         _add_session(sessions, session, urls.get(session.id))
-    requests = root.add(f"requests that were given them: {len(found.requests)}")
+    requests = root.add(f"requests: {len(found.requests)}")
     for use in found.requests:
         requests.add(_use_line(use))
     if found.more_requests:
@@ -146,7 +149,7 @@ def _add_session(branch: Tree, session: Session, url: str | None) -> None:
     name = f" ({session.external_id})" if session.external_id else ""
     own = branch.add(
         _plain(
-            f"{session.id}{name} {session.status}, {session.turn_count} turns, extracted through "
+            f"{session.id}{name} {session.status}; turns: {session.turn_count}, extracted through "
             f"{session.last_extracted_turn}, archived through {session.archived_turn}"
         )
     )

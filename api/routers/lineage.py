@@ -28,7 +28,7 @@ async def read_lineage(
     """Of a memory, a request (its `x-request-id`) or a session (also by the application's own id).
 
     Backwards: versions, statements, runs, extractors, prompts, models, sessions, turns, archives.
-    Forwards: the requests that were given the memories, in pages, newest first.
+    Forwards: the requests that were given the memories, in pages, the newest session's first.
     """
     if archive_urls:
         caller.require("content")

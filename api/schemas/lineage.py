@@ -128,7 +128,8 @@ class Lineage(Output):
         description="Those that the memories rest on, and those of the requests."
     )
     requests: list[LineageRequest] = Field(
-        description="The request, or those that were given one of the memories, newest first."
+        description="The request, or those that were given one of the memories: the newest "
+        "session's first, and in each the newest."
     )
     next_cursor: str | None = Field(
         None, description="Send it as 'cursor' for more requests; null: there are none."

@@ -151,7 +151,7 @@ class Lineage:
     more_memories: bool  # a session has more than are here
     edges: Sequence[Edge]
     sessions: Sequence[Session]
-    requests: Sequence[Use]  # newest first
+    requests: Sequence[Use]  # of the newest session first, each session's newest first
     more_requests: bool
 
 

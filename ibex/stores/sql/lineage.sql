@@ -101,30 +101,47 @@ WHERE s.org_id = $1 AND s.id = ANY ($2::uuid[])
 ORDER BY s.id;
 
 -- name: uses
--- Requests that were given one of these memories ($2), newest first: after the injection $3 (the
--- cursor), at most $4; $5: this one only. `session_memories` has the sessions whose answers are
--- observed; of the others the requests are few, and looked through.
-WITH given_in AS (
-  SELECT session_id FROM ibex_core.session_memories
-  WHERE org_id = $1 AND memory_id = ANY ($2::uuid[])
+-- Requests that were given one of these memories ($2), at most $4 after that of the injection $3 (the
+-- cursor); of the newest session first, and in a session the newest first, so that never more sessions
+-- are read than a page has requests. $5: this one only. `session_memories` has the sessions whose
+-- answers are observed; the other requests are few, and looked through.
+WITH cursor AS MATERIALIZED (
+  SELECT session_id FROM ibex_core.context_injections WHERE org_id = $1 AND id = $3
+), given_in AS (
+  (
+    SELECT session_id
+    FROM ibex_core.session_memories
+    WHERE org_id = $1 AND memory_id = ANY ($2::uuid[])
+      AND ($3::uuid IS NULL OR session_id <= (SELECT session_id FROM cursor))
+    GROUP BY session_id
+    ORDER BY session_id DESC
+    LIMIT $4 + 1
+  )
   UNION
-  SELECT session_id FROM ibex_core.context_injections
-  WHERE org_id = $1 AND observed_at IS NULL AND memories <> '[]'
+  SELECT i.session_id
+  FROM ibex_core.context_injections i
+  WHERE i.org_id = $1 AND i.observed_at IS NULL AND i.memories <> '[]'
+    AND ($3::uuid IS NULL OR i.session_id <= (SELECT session_id FROM cursor))
+    AND EXISTS (
+      SELECT FROM jsonb_array_elements(i.memories) AS one
+      WHERE (one ->> 'memory_id')::uuid = ANY ($2::uuid[])
+    )
   UNION
   SELECT session_id FROM ibex_core.context_injections WHERE org_id = $1 AND id = $5
+), sessions AS MATERIALIZED (
+  SELECT session_id FROM given_in ORDER BY session_id DESC LIMIT $4 + 1
 )
 SELECT i.id, i.request_id, i.session_id, i.created_at, t.number AS turn, t.model,
-  coalesce(given.memories, '[]') AS memories,
-  i.observations
-FROM given_in
-JOIN ibex_core.context_injections i ON i.org_id = $1 AND i.session_id = given_in.session_id
+  coalesce(given.memories, '[]') AS memories, i.observations
+FROM sessions
+JOIN ibex_core.context_injections i ON i.org_id = $1 AND i.session_id = sessions.session_id
 CROSS JOIN LATERAL (
   SELECT jsonb_agg(one) AS memories
   FROM jsonb_array_elements(i.memories) AS one
   WHERE (one ->> 'memory_id')::uuid = ANY ($2::uuid[])
 ) given
 LEFT JOIN ibex_core.session_turns t ON t.org_id = $1 AND t.request_id = i.request_id
-WHERE ($3::uuid IS NULL OR i.id < $3)
+WHERE ($3::uuid IS NULL OR (i.session_id, i.id) < ((SELECT session_id FROM cursor), $3))
   AND CASE WHEN $5::uuid IS NULL THEN given.memories IS NOT NULL ELSE i.id = $5 END
-ORDER BY i.id DESC
+ORDER BY i.session_id DESC, i.id DESC
 LIMIT $4;
