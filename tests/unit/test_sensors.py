@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
+from uuid import UUID
 
 import pytest
 from dagster import (
@@ -12,9 +13,10 @@ from dagster import (
     build_sensor_context,
 )
 
+from ibex.ids import new_id
 from ibex.settings import Settings
 from ibex.stores.jobs import WaitingWork
-from orchestration import sensors
+from orchestration import backfills, sensors
 from orchestration.definitions import definitions
 from orchestration.sensors import Watch, is_alive, pause, since_end
 
@@ -124,3 +126,30 @@ def test_no_second_run_starts_beside_one_that_lives(monkeypatch: pytest.MonkeyPa
         outcome = sensors.session_sensor(settings)(build_sensor_context(instance=instance))
     assert isinstance(outcome, SkipReason)
     assert "at work" in (outcome.skip_message or "")
+
+
+@pytest.mark.parametrize("waiting", [None, new_id()])
+def test_a_run_starts_for_the_backfill_that_waits(
+    monkeypatch: pytest.MonkeyPatch, waiting: UUID | None
+) -> None:
+    class Due(Watch):
+        def backfill(self) -> UUID | None:
+            return waiting
+
+    monkeypatch.setattr(backfills, "Watch", Due)
+    settings = Settings()
+    evaluate = backfills.backfill_sensor(settings)
+    with DagsterInstance.ephemeral() as instance:
+        first = evaluate(build_sensor_context(instance=instance))
+        instance.create_run_for_job(
+            definitions(settings).resolve_job_def("backfill"), status=DagsterRunStatus.STARTING
+        )
+        second = evaluate(build_sensor_context(instance=instance))
+    assert isinstance(second, SkipReason)
+    if waiting is None:
+        assert isinstance(first, SkipReason)
+    else:
+        assert isinstance(first, RunRequest)
+        config = {"backfill": str(waiting)}
+        assert first.run_config == {"ops": {"read_again": {"config": config}}}
+        assert "starts" in (second.skip_message or "")
