@@ -16,6 +16,7 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 from ibex.walkthrough import Answer, Walkthrough, WalkthroughError
 
+ORGANIZATION = "smoke"
 HOST = "db.smoketest.example.com"
 LIMIT = 90.0  # seconds until a session must be learned, with a real model's own time
 SAYINGS = (
@@ -60,7 +61,7 @@ async def smoke(settings: Settings, console: Console) -> SmokeResult:
         made = await provision(
             settings,
             IdentityStore(database),
-            organization="smoke",
+            organization=ORGANIZATION,
             agent=f"smoke-{new_id()}",
             directive=DIRECTIVE,
         )

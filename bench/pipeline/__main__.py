@@ -23,14 +23,14 @@ from bench.command import run_and_exit
 from bench.environment import environment
 from bench.figures import RESULTS, print_figures, shown, write
 from bench.hotpath.upstream import mock_upstream
-from bench.pipeline.burst import TURNS, Bursts
-from bench.pipeline.report import Round, figures, show
+from bench.pipeline.burst import TURNS, Bursts, archive_seconds
+from bench.pipeline.report import Archives, Round, figures, show
 from bench.pipeline.requests import Requests
 from bench.seed import seed
 from bench.stack import process_ids, running_stack
 from bench.usage import spent, usages
 from ibex.settings import Settings
-from ibex.smoke import SmokeResult, smoke
+from ibex.smoke import ORGANIZATION, SmokeResult, smoke
 from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 
@@ -50,8 +50,8 @@ async def _measure(options: argparse.Namespace, console: Console) -> int:
         os.environ["IBEX_PROVIDERS"] = orjson.dumps({_MOCK: provider}).decode()
         async with running_stack(None, console, leaving_out=_NOT_NEEDED) as settings:
             single = await _one_at_a_time(settings, options.sessions, console)
-            rounds = await _bursts(settings, options, console)
-    found = figures(single, rounds)
+            rounds, archives = await _bursts(settings, options, console)
+    found = figures(single, rounds, archives)
     show(single, rounds, console)
     print_figures(found, console)
     write(
@@ -89,7 +89,9 @@ async def _one_at_a_time(settings: Settings, count: int, console: Console) -> li
     return results
 
 
-async def _bursts(settings: Settings, options: argparse.Namespace, console: Console) -> list[Round]:
+async def _bursts(
+    settings: Settings, options: argparse.Namespace, console: Console
+) -> tuple[list[Round], Archives]:
     (agent,) = await seed(settings, [options.memories], console)
     database = await Database.connect(settings.app_dsn, name="bench")
     pids = process_ids(settings.home)
@@ -117,9 +119,14 @@ async def _bursts(settings: Settings, options: argparse.Namespace, console: Cons
                 highlight=False,
             )
             await asyncio.sleep(_SETTLED)
+        alone = await IdentityStore(database).organization(ORGANIZATION)
+        archives = Archives(
+            alone=await archive_seconds(database, alone),
+            together=await archive_seconds(database, bursts.org_id),
+        )
     finally:
         await database.close()
-    return rounds
+    return rounds, archives
 
 
 def _options() -> argparse.Namespace:

@@ -35,12 +35,25 @@ class Burst:
     tries: int  # more than `sessions` when some failed and were tried again
 
 
+async def archive_seconds(database: Database, org_id: UUID) -> list[float]:
+    """From the end of each of the organization's sessions to its archive in S3, read back."""
+    async with database.tenant(org_id) as connection:
+        rows = await connection.fetch(
+            "SELECT extract(epoch FROM f.created_at - s.completed_at)::float8 AS seconds "
+            "FROM ibex_core.archive_files f "
+            "JOIN ibex_core.sessions s ON s.org_id = f.org_id AND s.id = f.session_id "
+            "WHERE f.org_id = $1 AND f.kind = 'session'",
+            org_id,
+        )
+    return [row["seconds"] for row in rows]
+
+
 class Bursts:
     """Of one agent; every burst says what none before it said."""
 
     def __init__(self, database: Database, org_id: UUID, agent_id: UUID) -> None:
         self._database = database
-        self._org_id = org_id
+        self.org_id = org_id
         self._agent_id = agent_id
         self._sessions = SessionStore(database)
         self._said = 0
@@ -57,12 +70,12 @@ class Bursts:
         identity = IdentityStore(self._database)
         sessions = []
         for number in track(range(count), "Recording", console=console, transient=True):
-            user_id = await identity.user(self._org_id, f"user-{new_id()}")
-            session = await self._sessions.open_session(self._org_id, self._agent_id, user_id, None)
+            user_id = await identity.user(self.org_id, f"user-{new_id()}")
+            session = await self._sessions.open_session(self.org_id, self._agent_id, user_id, None)
             for saying in sayings[number * TURNS : (number + 1) * TURNS]:
                 await self._sessions.record_turn(
                     NewTurn(
-                        org_id=self._org_id,
+                        org_id=self.org_id,
                         session_id=session.id,
                         request_id=f"bench-{new_id()}",
                         messages=[{"role": "user", "content": saying}],
@@ -77,7 +90,7 @@ class Bursts:
         """All at once; returns when each is learned and archived. Raises EmbeddedServerError when
         that takes five minutes or a session is given up."""
         before = await self._counts()
-        await asyncio.gather(*(self._sessions.complete(self._org_id, one) for one in sessions))
+        await asyncio.gather(*(self._sessions.complete(self.org_id, one) for one in sessions))
         started = time.monotonic()
         first = learned = 0.0
         while True:
@@ -112,8 +125,8 @@ class Bursts:
         ]
 
     async def _counts(self) -> "_Counts":
-        jobs = await JobStore(self._database).counts(self._org_id)
-        async with self._database.tenant(self._org_id) as connection:
+        jobs = await JobStore(self._database).counts(self.org_id)
+        async with self._database.tenant(self.org_id) as connection:
             (row,) = await connection.fetch(
                 "SELECT "
                 "(SELECT count(*) FROM ibex_core.memories WHERE org_id = $1 AND status = 'active')"
@@ -121,7 +134,7 @@ class Bursts:
                 "(SELECT count(*) FROM ibex_core.archive_files WHERE org_id = $1"
                 " AND kind = 'session') AS archived, "
                 "(SELECT sum(attempts) FROM ibex_core.extraction_jobs WHERE org_id = $1) AS tries",
-                self._org_id,
+                self.org_id,
             )
         return _Counts(
             jobs["done"], jobs["dead"], row["memories"], row["archived"], row["tries"] or 0

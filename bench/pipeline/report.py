@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +26,15 @@ class Round:
         return self.meanwhile.total_ms[percentile] / self.calm.total_ms[percentile]
 
 
-def figures(single: list[SmokeResult], rounds: list[Round]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Archives:
+    """Seconds from the end of each session to its archive."""
+
+    alone: list[float]
+    together: list[float]
+
+
+def figures(single: list[SmokeResult], rounds: list[Round], archives: Archives) -> dict[str, Any]:
     """Flat: medians over the sessions and over the rounds, sums of what went wrong."""
     seconds = [one.session_to_memory_s for one in single]
     return {
@@ -37,6 +46,8 @@ def figures(single: list[SmokeResult], rounds: list[Round]) -> dict[str, Any]:
         },
         f"burst{rounds[0].burst.sessions}_seconds": median(one.burst.all_s for one in rounds),
         "burst_archived_seconds": median(one.burst.archived_s for one in rounds),
+        "archive_seconds": round(median(archives.alone), 2),
+        "burst_archive_p95_seconds": round(float(np.percentile(archives.together, 95)), 2),
         "burst_tries": sum(one.burst.tries for one in rounds),
         "hotpath_p99_ratio_during_burst": round(median(one.ratio("p99") for one in rounds), 2),
         "hotpath_p50_ratio_during_burst": round(median(one.ratio("p50") for one in rounds), 2),
