@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import redis.asyncio
@@ -21,9 +21,10 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
 from ibex.transfer.formats import Format, format_of
-from ibex.transfer.memories import MemoryImport, MemoryImporter, batched
-from ibex.transfer.reading import read_rows
 from ibex.transfer.tables import Table, columns_of
+
+if TYPE_CHECKING:
+    from ibex.transfer.memories import MemoryImport, MemoryImporter
 
 _DEFAULT = "conversations"
 _EMBEDDING = 60.0  # seconds for 512 texts
@@ -103,10 +104,12 @@ def import_memories(
     nothing, and what was erased stays so. A wrong row is reported with its line, the rest goes in,
     and the exit code is 1.
     """
+    from ibex.transfer.memories import MemoryImporter  # noqa: PLC0415 — all of the redaction
+
     chosen = format_of(file, form)
     settings = load_settings()
 
-    async def work() -> MemoryImport:
+    async def work() -> "MemoryImport":
         database = await Database.connect(settings.app_dsn, name="import", command_timeout=120.0)
         embedder = EmbedderClient(settings.embedder_endpoint, timeout=_EMBEDDING)
         try:
@@ -179,13 +182,16 @@ async def _conversations(
 async def _memories(
     file: Path,
     form: Format,
-    importer: MemoryImporter,
+    importer: "MemoryImporter",
     database: Database,
     settings: Settings,
     *,
     quiet: bool,
-) -> MemoryImport:
+) -> "MemoryImport":
     """First the memories, then what ties them; the hot lists follow."""
+    from ibex.transfer.memories import MemoryImport, batched  # noqa: PLC0415
+    from ibex.transfer.reading import read_rows  # noqa: PLC0415
+
     columns = columns_of(Table.MEMORIES, embeddings=True)
     done = MemoryImport()
     with _progress(quiet=quiet) as progress:
