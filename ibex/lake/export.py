@@ -17,7 +17,7 @@ from ibex.errors import ArchiveDamagedError, LakeConflictError
 from ibex.lake.files import LakeFiles, to_arrow
 from ibex.lake.manifest import Day, LakeFile, Manifest
 from ibex.lake.schemas import TABLES, LakeTable, arrow_schema
-from ibex.lake.sources import Earlier, Source, SourceDays, never
+from ibex.lake.sources import Earlier, Row, Source, SourceDays, never
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,7 +128,7 @@ class LakeExport:
         self, table: LakeTable, org_id: UUID, span: Span, found: SourceDays
     ) -> Exported:
         try:
-            kept, earlier = await self._kept(table, span)
+            kept = await self._kept(table, span)
         except ArchiveDamagedError as error:
             # What the file had is in its source still: all its days are written anew.
             if span.first < found.since:
@@ -137,8 +137,8 @@ class LakeExport:
             inside = [day for day in found.days.values() if span.first <= day.date <= span.last]
             fresh = {day.date: day for day in (*span.days, *inside)}
             span = Span(span.first, span.last, tuple(fresh.values()), span.files)
-            kept, earlier = [], {}
-        rows = self._rows(table, org_id, span.days, earlier)
+            kept = []
+        rows = self._rows(table, org_id, span.days, _Replaced(self._files, span.files))
         if span.first != span.last:
             rows = _merged(table, kept, rows)
         files = await self._files.replace(
@@ -151,31 +151,56 @@ class LakeExport:
             sum(file.size for file in files),
         )
 
-    async def _kept(self, table: LakeTable, span: Span) -> tuple[list["pa.Table"], Earlier]:
-        """What stays of the files that are replaced, and the words that they have of the rest."""
-        wanted = {day.date for day in span.days}
-        if span.first == span.last and table.name != "turns":
-            return [], {}
+    async def _kept(self, table: LakeTable, span: Span) -> list["pa.Table"]:
+        """The other days' rows of the files that are replaced."""
+        if span.first == span.last:
+            return []
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.compute as pc  # noqa: PLC0415
 
-        kept: list[pa.Table] = []
-        earlier: dict[str, dict[str, object]] = {}
-        days = pa.array(sorted(wanted), pa.date32())
-        for file in span.files:
-            data = await self._files.read(file)
-            replaced = pc.is_in(data.column("date"), days)
-            kept.append(data.filter(pc.invert(replaced)))
-            if table.name == "turns":
-                known = data.filter(replaced).select(["turn_id", *_WORDS]).to_pylist()
-                earlier |= {row.pop("turn_id"): row for row in known}
-        return kept, earlier
+        days = pa.array([day.date for day in span.days], pa.date32())
+        read = [await self._files.read(file) for file in span.files]
+        return [data.filter(pc.invert(pc.is_in(data.column("date"), days))) for data in read]
 
     async def _rows(
         self, table: LakeTable, org_id: UUID, days: Sequence[Day], earlier: Earlier
     ) -> AsyncIterator["pa.Table"]:
         async for day, rows in self._sources[table.name].rows(org_id, days, earlier):
             yield to_arrow(table, day, rows)
+
+
+class _Replaced:
+    """The words in files that are about to be replaced; read when the first are asked for."""
+
+    def __init__(self, files: LakeFiles, replaced: Sequence[LakeFile]) -> None:
+        self._files = files
+        self._replaced = replaced
+        self._read: list[pa.Table] | None = None
+
+    async def words(self, turn_ids: Sequence[str]) -> Mapping[str, Row]:
+        if not turn_ids:
+            return {}
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        if self._read is None:
+            self._read = [data async for data in self._undamaged()]
+        wanted = pa.array(turn_ids, pa.string())
+        found = [
+            row
+            for data in self._read
+            for row in data.filter(pc.is_in(data.column("turn_id"), wanted)).to_pylist()
+        ]
+        return {row.pop("turn_id"): row for row in found}
+
+    async def _undamaged(self) -> AsyncIterator["pa.Table"]:
+        for file in self._replaced:
+            try:
+                data = await self._files.read(file)
+            except ArchiveDamagedError as error:
+                _log.warning("%s: %s", file.table, error.message)
+            else:
+                yield data.select(["turn_id", *_WORDS])
 
 
 async def _merged(

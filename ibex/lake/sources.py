@@ -28,8 +28,13 @@ _LONGEST: Final = 120.0  # seconds, of one statement
 _SESSIONS_AT_ONCE: Final = 8  # archives that are read side by side
 
 Row = dict[str, Any]
-#: What the lake has of a turn already, by its id: `messages`, `said` and `answer`.
-Earlier = Mapping[str, Row]
+
+
+class Earlier(Protocol):
+    """What the lake has of turns already."""
+
+    async def words(self, turn_ids: Sequence[str]) -> Mapping[str, Row]:
+        """`roles`, `messages`, `said` and `answer` by the turn's id, of those that it has."""
 
 
 def never(_day: date) -> bool:
@@ -109,17 +114,15 @@ class PostgresSource:
     async def _turn_rows(
         self, org_id: UUID, records: Sequence[asyncpg.Record], earlier: Earlier
     ) -> list[Row]:
-        gone = {
-            UUID(record["session_id"])
-            for record in records
-            if record["messages"] is None and record["turn_id"] not in earlier
-        }
+        missing = [record for record in records if record["messages"] is None]
+        known = await earlier.words([record["turn_id"] for record in missing])
+        gone = {UUID(record["session_id"]) for record in missing if record["turn_id"] not in known}
         archived = await self._archived(org_id, gone)
         rows: list[Row] = []
         for record in records:
             row = dict(record)
-            if record["messages"] is None and (known := earlier.get(record["turn_id"])):
-                rows.append(row | known)
+            if record["messages"] is None and record["turn_id"] in known:
+                rows.append(row | known[record["turn_id"]])
                 continue
             if record["messages"] is None:
                 turn = archived[UUID(record["session_id"]), record["number"]]
