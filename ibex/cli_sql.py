@@ -45,9 +45,8 @@ def sql(
     chosen = _format(form, output, json=json)
     from ibex.lake.sql import open_lake  # noqa: PLC0415 — starts fast for the other commands
 
-    lake = open_lake(
-        None if token else org or "demo", token=token, settings=settings, valid_for=_SIGNED_FOR
-    )
+    whose = org or (None if token else "demo")
+    lake = open_lake(whose, token=token, settings=settings, valid_for=_SIGNED_FOR)
     from ibex.cli_sql_shell import Shell  # noqa: PLC0415
 
     if query is None and not sys.stdin.isatty():

@@ -204,6 +204,8 @@ async def test_the_command_prints_and_writes(shop: UUID, tmp_path: Path) -> None
     await shown(*words, "-o", str(tmp_path / "out.parquet"))
     assert pq.read_table(tmp_path / "out.parquet").to_pylist() == found
     assert [one.name for one in tmp_path.iterdir()] == ["out.parquet"]
+    with pytest.raises(InvalidRequestError):
+        await shown(*words, "--token", "ibex_pat_x")
     with pytest.raises(LakeQueryError):
         await shown("sql", "SELECT * FROM nothing", "--org", "shop", "-o", str(tmp_path / "x.csv"))
     assert [one.name for one in tmp_path.iterdir()] == ["out.parquet"]
