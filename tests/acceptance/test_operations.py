@@ -7,7 +7,6 @@ import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 import pytest
 from pyreqwest.client import ClientBuilder
 
@@ -87,39 +86,6 @@ async def test_a_dead_assembler_costs_memory_and_not_the_answer(
             break
         await asyncio.sleep(0.2)
     assert not back.fell_back
-
-
-async def test_a_killed_run_is_done_again_once(
-    stack: Stack, tenant: Provisioned, walk: Walkthrough
-) -> None:
-    """The run's process dies in the middle; the lease expires; the facts are there once."""
-    session_id = await walk.converse(
-        ["My favourite port is 8443.", "We deploy from Lyon."], lambda *_: None
-    )
-    processes = stack.status()
-    # The model stands still, and so does the run that asks it.
-    os.kill(processes["sandbox"]["pid"], signal.SIGSTOP)
-    try:
-        completed = await walk.complete(session_id)
-        (await forked_run(psutil.Process(processes["dagster-code"]["pid"]))).kill()
-    finally:
-        os.kill(processes["sandbox"]["pid"], signal.SIGCONT)
-    learned = await walk.wait_until_learned(session_id, completed, limit=120)
-    contents = [memory["content"] for memory in learned.memories]
-    assert contents
-    assert len(contents) == len(set(contents))
-    pipeline = await walk.get("/pipeline")
-    assert pipeline["jobs"]["dead"] == 0
-
-
-async def forked_run(code_server: psutil.Process) -> psutil.Process:
-    """The process of a run: a child of the fork server, which is the code server's."""
-    for _ in range(600):
-        for server in code_server.children():
-            if "forkserver" in " ".join(server.cmdline()) and (runs := server.children()):
-                return runs[0]
-        await asyncio.sleep(0.1)
-    pytest.fail("no process of a run was seen")
 
 
 async def test_import_learns_a_history_and_reports_wrong_lines(

@@ -12,6 +12,7 @@ from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
 from ibex.stores.jobs import JobStore
 from ibex.stores.objects import ObjectStore
+from ibex.stores.pipeline import PipelineReader
 from ibex.stores.postgres import Database
 from ibex.stores.sessions import NewTurn, SessionStore
 from tests.conftest import free_port
@@ -250,11 +251,18 @@ async def test_without_s3_the_run_fails_visibly_and_the_memories_are_there(
 async def test_what_a_run_cannot_finish_it_gives_back(
     settings: Settings, database: Database, org_id: UUID, agent_id: UUID
 ) -> None:
-    await add_session(database, org_id, agent_id)
-
-    claimed = await learn(settings, only=["completed_sessions"])
-    assert metadata(claimed)["completed_sessions"]["sessions"] == 1
-    assert await JobStore(database).counts() == {"waiting": 1, "leased": 0, "done": 0, "dead": 0}
+    session_id = await add_session(database, org_id, agent_id)
+    jobs = PipelineReader(database)
+    for only, claimed in (
+        (["completed_sessions"], 0),
+        (["completed_sessions", "session_archive"], 0),
+        (["completed_sessions", "session_episodes"], 1),
+    ):
+        made = metadata(await learn(settings, only=only))
+        assert made["completed_sessions"]["sessions"] == claimed
+        job = await jobs.job(org_id, session_id)
+        assert job is not None
+        assert (job.status, job.attempts) == ("waiting", claimed)
 
 
 async def test_users_and_organizations_stay_apart(

@@ -1,0 +1,99 @@
+"""kill -9 in the middle of learning: nothing is lost, nothing is there twice."""
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ibex.provisioning import Provisioned
+from ibex.walkthrough import Walkthrough
+from tests.acceptance.conftest import Stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
+
+NAMES = (
+    "amber", "basil", "cedar", "delta", "ember", "flint", "grove", "heron", "indigo", "jasper",
+    "karst", "lotus", "maple", "nectar", "onyx", "pearl", "quartz", "raven", "sable", "thyme",
+)  # fmt: skip
+LATER = "umber"
+
+
+def fact(name: str) -> str:
+    return f"The {name} service runs in Lyon."
+
+
+def history(folder: Path, *names: str) -> Path:
+    """A file for `ibex import`: one session of two turns for each name."""
+    file = folder / f"{names[0]}.jsonl"
+    lines = [
+        {
+            "agent": "assistant",
+            "session_id": f"about-{name}",
+            "started_at": "2025-03-04T10:00:00Z",
+            "messages": [
+                {"role": "user", "content": fact(name)},
+                {"role": "assistant", "content": "Noted."},
+                {"role": "user", "content": f"And the {name} team works in Paris."},
+                {"role": "assistant", "content": "Noted."},
+            ],
+        }
+        for name in names
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return file
+
+
+def children(stack: Stack) -> set[psutil.Process]:
+    code_server = psutil.Process(stack.status()["dagster-code"]["pid"])
+    return set(code_server.children(recursive=True))
+
+
+async def at_work(walk: Walkthrough) -> None:
+    """Until a run has claimed sessions of this organization."""
+    for _ in range(6_000):
+        if (await walk.get("/pipeline"))["jobs"]["leased"]:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("no run claimed a session")
+
+
+@pytest.mark.parametrize("victim", ["run", "dagster-daemon", "dagster-code"])
+async def test_what_is_killed_loses_and_doubles_nothing(
+    stack: Stack, tenant: Provisioned, walk: Walkthrough, tmp_path: Path, victim: str
+) -> None:
+    org = (await walk.get("/whoami"))["org_name"]
+    before = await asyncio.to_thread(children, stack)
+
+    def bring_in(*names: str) -> None:
+        stack.ibex("import", str(history(tmp_path, *names)), "--org", org, "--json")
+
+    bringing = asyncio.create_task(asyncio.to_thread(bring_in, *NAMES))
+    await at_work(walk)
+    if victim == "run":
+        # However runs are started: what the code server has now and had not before.
+        doomed = await asyncio.to_thread(children, stack) - before
+        assert doomed, "no run was seen"
+    else:
+        doomed = {psutil.Process(stack.status()[victim]["pid"])}
+    for process in doomed:
+        process.kill()
+    await bringing
+    await asyncio.to_thread(bring_in, LATER)
+
+    expected = len(NAMES) + 1
+    for _ in range(600):
+        state = await walk.get("/pipeline")
+        assert state["jobs"]["dead"] == 0
+        if state["jobs"]["done"] == expected:
+            break
+        await asyncio.sleep(0.5)
+    assert state["accepted"] == state["jobs"]["done"] == expected
+    sessions = (await walk.get("/sessions?limit=200"))["items"]
+    assert {(one["turn_count"], one["last_extracted_turn"]) for one in sessions} == {(2, 2)}
+    found = await walk.get("/agents/assistant/memories?limit=200&category=declarative")
+    learned = Counter(memory["content"] for memory in found["items"])
+    assert {fact(name) for name in (*NAMES, LATER)} <= set(learned)
+    assert set(learned.values()) == {1}
