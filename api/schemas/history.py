@@ -13,8 +13,8 @@ from ibex.stores.history import MemoryHistory
 class MemoryVersion(Output):
     version: int
     change: str = Field(
-        description="created, superseded, merged, edited, approved, rejected, vouched, promoted; by "
-        "a backfill: set_aside, reextracted."
+        description="created, superseded, merged, edited, approved, rejected, vouched, promoted; "
+        "by a backfill: set_aside, reextracted."
     )
     content: str | None
     confidence: float | None

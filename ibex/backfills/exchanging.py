@@ -34,7 +34,7 @@ SET_ASIDE: Final = "set_aside"
 REEXTRACTED: Final = "reextracted"
 _REASON: Final = "backfill: another prompt or model says it so."
 _BATCH: Final = 200
-_NOTHING: Final = Exchanged((), 0, 0, 0)
+_NOTHING: Final = Exchanged((), 0)
 
 
 class Exchange:
@@ -92,8 +92,6 @@ class Exchange:
         return Exchanged(
             changes=tuple(changes(before, after, succession, shown)),
             unchanged=unchanged(affected, before, after),
-            believed=len(arriving),
-            set_aside=len(gone),
         )
 
     async def _succeed(
@@ -142,6 +140,6 @@ def _changes(
         if now.is_aside:
             if not was.is_aside or memory in succession:
                 done[memory] = SET_ASIDE
-        elif now.held != was.held or now.provenance != was.provenance:
+        elif now.held != was.held or now.making != was.making:
             done[memory] = REEXTRACTED
     return done

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
 from uuid import UUID
 
 from ibex.backfills.quality import Quality
@@ -20,10 +19,6 @@ class State(StrEnum):
     SWITCHED = "switched"
     REVERTING = "reverting"
     DISCARDED = "discarded"
-
-
-#: States that a worker has something to do in.
-UNFINISHED: Final = frozenset({State.WAITING, State.RUNNING, State.SWITCHING, State.REVERTING})
 
 
 class Kind(StrEnum):
@@ -155,6 +150,4 @@ class Exchanged:
     """What an exchange of one agent's or user's facts did."""
 
     changes: tuple[Change, ...]
-    unchanged: int
-    believed: int  # statements that are believed now
-    set_aside: int  # statements that are no longer
+    unchanged: int  # memories of these facts that are as they were

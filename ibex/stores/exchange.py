@@ -23,7 +23,7 @@ _SQL = load("exchange")
 
 
 @dataclass(frozen=True)
-class Provenance:
+class Making:
     """What a memory shows of its making; a change of it is a version."""
 
     subject: str
@@ -45,8 +45,7 @@ class Row:
 
     shown: Shown
     held: Held
-    provenance: Provenance
-    version: int
+    making: Making
 
     @property
     def is_aside(self) -> bool:
@@ -210,7 +209,7 @@ def _row(row: asyncpg.Record) -> Row:
             row["embedding"].to_numpy(),
         ),
         held=_held(row),
-        provenance=Provenance(
+        making=Making(
             subject=row["subject"],
             attribute=row["attribute"],
             confidence=row["confidence"],
@@ -223,5 +222,4 @@ def _row(row: asyncpg.Record) -> Row:
             model=row["model"],
             run_id=row["run_id"],
         ),
-        version=row["version"],
     )

@@ -50,7 +50,7 @@ WHERE org_id = $1 AND agent_id = $2 AND (user_id = $3 OR (user_id IS NULL AND $3
 -- What memories ($2) show.
 SELECT id, content, content_hash, category, subject, attribute, status, confidence, source,
   valid_from, valid_to, superseded_by, session_id, turns, extractor, prompt_version, model, run_id,
-  version, embedding
+  embedding
 FROM ibex_core.memories
 WHERE org_id = $1 AND id = ANY ($2::uuid[]);
 
