@@ -84,25 +84,27 @@ def _show(records: Sequence[CheckRecord]) -> None:
         Console().print("Nothing was looked at yet. 'ibex checks --now' looks at once.")
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("check", "", "value", "at most", "looked at", "found", "since"):
-        table.add_column(title, no_wrap=title != "found")
+    for title in ("check", "", "value", "at most", "looked at", "since"):
+        table.add_column(title, no_wrap=True)
     for one in records:
         check = CHECKS[Name(one.check_name)]
         state = Text("passes") if one.passed else Text(f"fails ({one.severity})", style="red")
         table.add_row(
             check.name.value,
             state,
-            figure(one.value, check.unit),
-            figure(one.threshold, check.unit),
+            _figure(one.value, check.unit),
+            _figure(one.threshold, check.unit),
             f"{one.looked_at:,}",
-            Text(one.error or _found(one.found)),
             f"{one.since:%m-%d %H:%M}",
         )
     Console().print(table)
     for one in records:
-        if not one.passed and one.examples:
+        if not one.passed:
+            where = "".join(f"\n  {example}" for example in one.examples)
             Console().print(
-                f"{one.check_name}: {', '.join(one.examples)}", markup=False, highlight=False
+                f"{one.check_name}: {one.error or _found(one.found)}{where}",
+                markup=False,
+                highlight=False,
             )
 
 
@@ -110,7 +112,7 @@ def _found(found: Mapping[str, int]) -> str:
     return ", ".join(f"{kind} {count}" for kind, count in found.items())
 
 
-def figure(value: float, unit: Unit) -> str:
+def _figure(value: float, unit: Unit) -> str:
     if unit is Unit.SHARE:
         return f"{value:.1%}"
     return f"{value:,.0f} s" if unit is Unit.SECONDS else f"{value:,.0f}"

@@ -1,5 +1,6 @@
 """Each check sees the fault that a test plants on the real stores, and nothing before."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -7,11 +8,13 @@ from uuid import UUID
 import pytest
 import redis.asyncio
 from dagster import AssetCheckEvaluation
+from typer.testing import CliRunner
 
 from ibex.checks.catalogue import Name
 from ibex.checks.checking import Checker
 from ibex.checks.looking import Looking
 from ibex.checks.samples import Samples
+from ibex.cli import app
 from ibex.settings import Settings
 from ibex.stores.archive import SessionArchive
 from ibex.stores.checks import CheckStore
@@ -20,6 +23,7 @@ from ibex.stores.identity import IdentityStore
 from ibex.stores.jobs import JobStore
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
+from tests.command_line import ibex, shown
 from tests.conftest import free_port
 from tests.integration.recorded import TALK, add_session
 from tests.integration.remembering import change, remember
@@ -404,3 +408,21 @@ async def test_a_run_looks_at_what_it_has_written(
 
 async def _evaluations(settings: Settings) -> Sequence[AssetCheckEvaluation]:
     return (await run_job(settings, "checks")).get_asset_check_evaluations()
+
+
+@pytest.mark.usefixtures("environment")
+async def test_the_command_looks_at_once_and_says_what_it_found(scene: Scene) -> None:
+    async with scene.database.tenant(scene.org_id) as connection:
+        name = await connection.fetchval("SELECT name FROM ibex_core.organizations")
+    at = ("checks", "--org", name)
+    assert "ibex checks --now" in await shown(*at)
+    listed = await ibex(*at, "--now")
+    assert [one["check_name"] for one in listed] == list(Name)
+    assert all(one["passed"] for one in listed)
+
+    await _half_a_vector(scene)
+    done = await asyncio.to_thread(CliRunner().invoke, app, [*at, "--now"])
+    assert done.exit_code == 1
+    assert "fails (error)" in done.stdout
+    assert "not_unit_length 1" in done.stdout
+    assert str(scene.memories[0]) in done.stdout

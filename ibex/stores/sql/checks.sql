@@ -54,12 +54,15 @@ WHERE d.org_id = $1 AND d.agent_id = ANY ($2::uuid[]);
 
 -- name: given
 -- What the requests of these sessions ($2) were given.
-SELECT DISTINCT i.session_id, given.memory_id, v.content
-FROM ibex_core.context_injections i
-CROSS JOIN LATERAL jsonb_to_recordset(i.memories) AS given (memory_id uuid, version int)
+SELECT given.session_id, given.memory_id, v.content
+FROM (
+  SELECT DISTINCT i.session_id, one.memory_id, one.version
+  FROM ibex_core.context_injections i
+  CROSS JOIN LATERAL jsonb_to_recordset(i.memories) AS one (memory_id uuid, version int)
+  WHERE i.org_id = $1 AND i.session_id = ANY ($2::uuid[])
+) given
 JOIN ibex_core.memory_versions v
-  ON v.org_id = $1 AND v.memory_id = given.memory_id AND v.version = given.version
-WHERE i.org_id = $1 AND i.session_id = ANY ($2::uuid[]);
+  ON v.org_id = $1 AND v.memory_id = given.memory_id AND v.version = given.version;
 
 -- name: doubles
 -- Of these memories ($2) and older ones of the same agent and user, pairs with a cosine above $4 of the
