@@ -5,7 +5,6 @@ import getpass
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
@@ -14,10 +13,17 @@ import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
-from rich.text import Text
 
 from ibex.cli_admin import Json, Org
+from ibex.cli_backfill_views import (
+    as_dict,
+    change_of,
+    difference_of,
+    show_backfill,
+    show_difference,
+    show_list,
+    show_samples,
+)
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
 from ibex.settings import Settings, load_settings
@@ -103,24 +109,12 @@ def list_backfills(org: Org = "demo", agent: _Agent = None, json: Json = False) 
 
     found = _with(org, work)
     if json:
-        _print([_as_dict(one) for one in found])
+        _print([as_dict(one) for one in found])
         return
     if not found:
         Console().print("There is none. 'ibex backfill memories --since 2026-01-01' makes one.")
         return
-    table = Table(
-        Column("id", no_wrap=True, min_width=36),
-        *("state", "sessions", "agent", "prompt", "model"),
-        box=None,
-        padding=(0, 1),
-    )
-    for one in found:
-        done = f"{one.done + one.dead:,}/{one.sessions:,}"
-        wish = one.wish
-        table.add_row(
-            str(one.id), _state(one), done, Text(one.agent or "all"), wish.prompt, Text(wish.model)
-        )
-    Console().print(table)
+    show_list(found)
 
 
 @backfill_app.command("show")
@@ -128,9 +122,9 @@ def show(backfill: _Id, org: Org = "demo", json: Json = False) -> None:
     """How far one is, what it has cost, and how its statements compare with those before."""
     found, difference = _read(backfill, org)
     if json:
-        _print(_as_dict(found) | _difference(difference, found))
+        _print(as_dict(found) | difference_of(difference, found))
     else:
-        _show(found, difference)
+        show_backfill(found, difference)
 
 
 @backfill_app.command("diff")
@@ -155,8 +149,8 @@ def diff(
     found, difference = _read(backfill, org, agent)
     shown = _samples(backfill, org, agent, wanted, samples) if samples else []
     if json:
-        listed = {"samples": [_change(one) for one in shown]} if samples else {}
-        told = _difference(difference, found)
+        listed = {"samples": [change_of(one) for one in shown]} if samples else {}
+        told = difference_of(difference, found)
         if agent is not None:
             del told["unchanged"]  # is of all agents
         _print({"id": found.id, "status": found.status} | told | listed)
@@ -165,8 +159,8 @@ def diff(
         raise InvalidRequestError(
             "The backfill is not compared yet.", hint="See 'ibex backfill show'."
         )
-    _show_difference(found, difference, whole=agent is None)
-    _show_samples(shown)
+    show_difference(found, difference, whole=agent is None)
+    show_samples(shown)
 
 
 @backfill_app.command("switch")
@@ -182,7 +176,7 @@ def switch(
 
     found, difference = _read(backfill, org)
     if not yes:
-        _show_difference(found, difference)
+        show_difference(found, difference)
         typer.confirm("Switch?", abort=True)
     _go_on(_ask(backfill, org, State.SWITCHING), org, background=background, json=json)
 
@@ -204,23 +198,23 @@ def discard(backfill: _Id, org: Org = "demo", yes: _Yes = False, json: Json = Fa
     if not yes:
         typer.confirm("Delete what this backfill found?", abort=True)
     found = _with(org, lambda opened: opened.store.discard(opened.org_id, backfill_id, _actor()))
-    _print(_as_dict(found)) if json else Console().print("Discarded.")
+    _print(as_dict(found)) if json else Console().print("Discarded.")
 
 
 def _go_on(made: "Backfill", org: str, *, background: bool, json: bool) -> None:
     """Work on it here, with progress, or leave it to the pipeline."""
     if background:
         if json:
-            _print(_as_dict(made))
+            _print(as_dict(made))
         else:
             _console().print(f"The pipeline works on it: 'ibex backfill show {made.id}'.")
         return
     done = _work(made, org, quiet=json)
     difference = _read(str(made.id), org)[1]
     if json:
-        _print(_as_dict(done) | _difference(difference, done))
+        _print(as_dict(done) | difference_of(difference, done))
         return
-    _show(done, difference)
+    show_backfill(done, difference)
 
 
 def _work(made: "Backfill", org: str, *, quiet: bool) -> "Backfill":
@@ -344,141 +338,3 @@ def _print(value: object) -> None:
 
 def _console() -> Console:
     return Console(stderr=True)
-
-
-def _state(one: "Backfill") -> str:
-    return f"{one.status} ({one.last_error})" if one.last_error else one.status.value
-
-
-def _as_dict(one: "Backfill") -> dict[str, Any]:
-    wish = one.wish
-    return {
-        "id": one.id,
-        "status": one.status.value,
-        "last_error": one.last_error,
-        "agent": one.agent,
-        "since": wish.since,
-        "until": wish.until,
-        "prompt": wish.prompt,
-        "prompt_version": wish.prompt_version,
-        "model": wish.model,
-        "sessions": one.sessions,
-        "done": one.done,
-        "dead": one.dead,
-        "switched": one.switched,
-        "prompt_tokens": one.prompt_tokens,
-        "completion_tokens": one.completion_tokens,
-        "cost_usd": one.cost_usd,
-        "seconds": round(one.seconds, 3),
-        "created_at": one.created_at,
-        "compared_at": one.compared_at,
-        "switched_at": one.switched_at,
-        "revert_until": one.revert_until,
-    }
-
-
-def _difference(difference: "Difference", found: "Backfill") -> dict[str, Any]:
-    return {
-        "agents": [
-            {
-                "agent": one.agent,
-                "added": one.added,
-                "gone": one.gone,
-                "changed": one.changed,
-                "quarantined": one.quarantined,
-            }
-            for one in difference.agents
-        ],
-        "unchanged": found.unchanged,
-        "before": difference.before.summary(),
-        "after": difference.after.summary(),
-        "spent_before": asdict(difference.spent_before),
-        "errors": dict(difference.errors),
-    }
-
-
-def _change(one: "ShownChange") -> dict[str, Any]:
-    change = one.change
-    return {
-        "kind": change.kind.value,
-        "differs": list(change.differs),
-        "agent": one.agent,
-        "user": one.user,
-        "memory_id": change.memory_id,
-        "before": one.before,
-        "after": change.content,
-        "category": change.category,
-        "status": change.status,
-        "session_id": change.session_id,
-        "valid_from": change.valid_from,
-        "valid_to": change.valid_to,
-    }
-
-
-def _show(found: "Backfill", difference: "Difference") -> None:
-    wish, console = found.wish, Console()
-    span = f"{wish.since:%Y-%m-%d %H:%M}" + (
-        f" to {wish.until:%Y-%m-%d %H:%M}" if wish.until else ""
-    )
-    rows = [
-        ("backfill", str(found.id)),
-        ("state", _state(found)),
-        ("sessions", f"{found.done:,} of {found.sessions:,} read, {found.dead:,} not readable"),
-        ("began", span),
-        ("agent", found.agent or "all"),
-        ("prompt", f"{wish.prompt} ({wish.prompt_version})"),
-        ("model", wish.model),
-        ("tokens", f"{found.prompt_tokens:,} in, {found.completion_tokens:,} out"),
-    ]
-    if found.revert_until:
-        rows.append(("revertible", f"until {found.revert_until:%Y-%m-%d %H:%M} UTC"))
-    for code, count in difference.errors.items():
-        rows.append(("failed", f"{count:,} sessions: {code}"))
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    for name, value in rows:
-        table.add_row(name, Text(value))
-    console.print(table)
-    if found.compared_at:
-        _show_difference(found, difference)
-
-
-def _show_difference(found: "Backfill", difference: "Difference", *, whole: bool = True) -> None:
-    console = Console()
-    table = Table("agent", "added", "gone", "changed", "to review", box=None, padding=(0, 2))
-    for one in difference.agents:
-        table.add_row(
-            Text(one.agent),
-            *(f"{n:,}" for n in (one.added, one.gone, one.changed, one.quarantined)),
-        )
-    console.print(table if difference.agents else "Switching changes nothing.")
-    if whole:
-        console.print(f"{found.unchanged:,} memories stay as they are.")
-    quality = Table("of the same sessions", "before", "after", box=None, padding=(0, 2))
-    sides = difference.before, difference.after
-    quality.add_row("statements", *(f"{one.statements:,}" for one in sides))
-    quality.add_row("junk", *(f"{one.junk_share:.1%}" for one in sides))
-    quality.add_row("duplicates", *(f"{one.duplicate_share:.1%}" for one in sides))
-    quality.add_row("words that were said", *(f"{one.grounded_share:.1%}" for one in sides))
-    spent = difference.spent_before, found
-    quality.add_row("tokens", *(f"{one.prompt_tokens + one.completion_tokens:,}" for one in spent))
-    costs = (one.cost_usd for one in spent)
-    quality.add_row("cost", *("-" if cost is None else f"${cost:,.4f}" for cost in costs))
-    console.print(quality)
-
-
-def _show_samples(samples: list["ShownChange"]) -> None:
-    if not samples:
-        return
-    table = Table("", "agent", "user", "before", "after", box=None, padding=(0, 2))
-    for one in samples:
-        what = one.change.kind.value
-        if one.change.differs:
-            what += f" ({', '.join(one.change.differs)})"
-        said = (Text(_plain(text or "")) for text in (one.before, one.change.content))
-        table.add_row(what, Text(one.agent), Text(one.user or "-"), *said)
-    Console().print(table)
-
-
-def _plain(text: str) -> str:
-    """What a memory says is no markup, and no control sequence for the terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,16 +1,12 @@
 """Backfills in PostgreSQL: what is wanted, how far it is, who works on it, what it would change."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from ibex.backfills.model import (
-    AgentDifference,
     Backfill,
     Change,
     Difference,
@@ -25,8 +21,8 @@ from ibex.backfills.model import (
 from ibex.backfills.quality import Quality
 from ibex.errors import BackfillNotFoundError, ConflictError, InvalidRequestError, LeaseLostError
 from ibex.ids import new_id
-from ibex.memory.trust import Status
-from ibex.stores.memories_write import Owner, plain
+from ibex.stores.backfill_rows import backfill_of, by_agent, change_row, shown_change
+from ibex.stores.memories_write import Owner
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
 from ibex.stores.review import Actor
@@ -100,7 +96,7 @@ class BackfillStore:
     async def _list(self, org_id: UUID, *arguments: object) -> list[Backfill]:
         async with self._database.tenant(org_id) as connection:
             rows = await connection.fetch(_SQL["list"], org_id, *arguments)
-        return [_backfill(row) for row in rows]
+        return [backfill_of(row) for row in rows]
 
     async def due(self, limit: int) -> list[Due]:
         """Backfills of all organizations that nobody works on and somebody should."""
@@ -200,9 +196,10 @@ class BackfillStore:
     ) -> None:
         """In the place of those that were found before."""
         whose = (org_id, backfill_id, owner.agent_id, owner.user_id)
+        rows = [change_row(one) for one in changes]
         async with self._database.tenant(org_id) as connection:
             await connection.execute(_SQL["forget_changes"], *whose)
-            await connection.execute(_SQL["add_changes"], *whose, [_change(one) for one in changes])
+            await connection.execute(_SQL["add_changes"], *whose, rows)
 
     async def compared(self, org_id: UUID, backfill_id: UUID, unchanged: int) -> None:
         async with self._database.tenant(org_id) as connection:
@@ -282,7 +279,7 @@ class BackfillStore:
             spent = await connection.fetch(_SQL["spent_before"], org_id, backfill_id, agent_id)
             errors = await connection.fetch(_SQL["errors"], org_id, backfill_id, agent_id)
         return Difference(
-            agents=_by_agent(counts),
+            agents=by_agent(counts),
             before=Quality.total(Quality.from_figures(row["before"]) for row in figures),
             after=Quality.total(Quality.from_figures(row["after"]) for row in figures),
             spent_before=Spent(*spent[0]),
@@ -304,7 +301,7 @@ class BackfillStore:
             rows = await connection.fetch(
                 _SQL["changes"], org_id, backfill_id, agent_id, kind, after, limit
             )
-        return [_shown(row) for row in rows]
+        return [shown_change(row) for row in rows]
 
     # --- when it can no longer be taken back ---
 
@@ -346,99 +343,4 @@ async def _audit(
         f"backfill.{what}",
         str(backfill_id),
         details or {},
-    )
-
-
-def _backfill(row: asyncpg.Record) -> Backfill:
-    return Backfill(
-        id=row["id"],
-        wish=Wish(
-            row["agent_id"],
-            row["since"],
-            row["until"],
-            row["prompt"],
-            row["prompt_version"],
-            row["model"],
-        ),
-        agent=row["agent"],
-        status=State(row["status"]),
-        last_error=row["last_error"],
-        worker_until=row["worker_until"],
-        created_at=row["created_at"],
-        compared_at=row["compared_at"],
-        switched_at=row["switched_at"],
-        revert_until=row["revert_until"],
-        sessions=row["sessions"],
-        done=row["done"],
-        dead=row["dead"],
-        switched=row["switched"],
-        prompt_tokens=row["prompt_tokens"],
-        completion_tokens=row["completion_tokens"],
-        cost_usd=row["cost_usd"],
-        seconds=row["seconds"],
-        unchanged=row["unchanged"],
-    )
-
-
-def _change(one: Change) -> dict[str, Any]:
-    return plain(
-        {
-            "id": one.id,
-            "kind": one.kind,
-            "differs": one.differs,
-            "memory_id": one.memory_id,
-            "session_id": one.session_id,
-            "content": one.content,
-            "category": one.category,
-            "status": one.status,
-            "confidence": one.confidence,
-            "valid_from": one.valid_from,
-            "valid_to": one.valid_to,
-        }
-    )
-
-
-def _shown(row: asyncpg.Record) -> ShownChange:
-    return ShownChange(
-        change=Change(
-            id=row["id"],
-            kind=Kind(row["kind"]),
-            differs=tuple(row["differs"]),
-            memory_id=row["memory_id"],
-            session_id=row["session_id"],
-            content=row["content"],
-            category=row["category"],
-            status=row["status"],
-            confidence=row["confidence"],
-            valid_from=row["valid_from"],
-            valid_to=row["valid_to"],
-        ),
-        agent_id=row["agent_id"],
-        agent=row["agent"],
-        user=row["user"],
-        before=row["before_content"],
-        before_category=row["before_category"],
-        before_status=row["before_status"],
-    )
-
-
-def _by_agent(rows: Sequence[asyncpg.Record]) -> tuple[AgentDifference, ...]:
-    names: dict[UUID, str] = {}
-    counts: defaultdict[UUID, dict[str, int]] = defaultdict(dict)
-    for row in rows:
-        names[row["agent_id"]] = row["agent"]
-        of = counts[row["agent_id"]]
-        of[row["kind"]] = of.get(row["kind"], 0) + row["memories"]
-        if row["status"] == Status.QUARANTINED:
-            of["quarantined"] = of.get("quarantined", 0) + row["memories"]
-    return tuple(
-        AgentDifference(
-            agent_id=agent,
-            agent=name,
-            added=counts[agent].get(Kind.ADDED, 0),
-            gone=counts[agent].get(Kind.GONE, 0),
-            changed=counts[agent].get(Kind.CHANGED, 0),
-            quarantined=counts[agent].get("quarantined", 0),
-        )
-        for agent, name in names.items()
     )
