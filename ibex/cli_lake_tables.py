@@ -36,7 +36,8 @@ SomeTables = Annotated[
 
 
 def lake_status(org: Org = "demo", json: Json = False) -> None:
-    """Show the tables of an organization: files, rows, bytes, days."""
+    """Show the tables of an organization: files, rows, bytes, days, when they were written (UTC),
+    and how many old files wait to be deleted."""
 
     async def work() -> list[TableStatus]:
         database = await Database.connect(load_settings().app_dsn, name="cli", max_size=1)
@@ -58,9 +59,9 @@ def lake_status(org: Org = "demo", json: Json = False) -> None:
         "from",
         "to",
         "written",
-        "old files",
+        "old",
         box=None,
-        padding=(0, 2),
+        padding=(0, 1, 0, 0),
     )
     for one in found:
         table.add_row(
@@ -70,7 +71,7 @@ def lake_status(org: Org = "demo", json: Json = False) -> None:
             f"{one.bytes / 1e6:,.1f}",
             str(one.since or ""),
             str(one.until or ""),
-            f"{one.written_at.astimezone(UTC):%Y-%m-%d %H:%M}",
+            f"{one.written_at.astimezone(UTC):%m-%d %H:%M}",
             f"{one.retired:,}",
         )
     console = Console()

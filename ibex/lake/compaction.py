@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from ibex.errors import ArchiveDamagedError, LakeConflictError
-from ibex.lake.files import FILE_BYTES, LakeFiles
+from ibex.lake.files import LakeFiles
 from ibex.lake.manifest import LakeFile, Manifest
 from ibex.lake.schemas import TABLES, LakeTable, arrow_schema
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: A month that still gets days is not merged for fewer files, or the same rows would be written
 #: again every day.
 ENOUGH: Final = 4
+#: What is merged is sorted in memory, where words take several times as much.
+MERGED_BYTES: Final = 32 * 1024 * 1024
 
 _log = logging.getLogger("ibex.lake")
 
@@ -42,7 +44,7 @@ class Compacted:
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
-def plan(live: Sequence[LakeFile], *, file_bytes: int = FILE_BYTES) -> list[list[LakeFile]]:
+def plan(live: Sequence[LakeFile], *, file_bytes: int = MERGED_BYTES) -> list[list[LakeFile]]:
     """Live files of one table that become one file each; neighbours in time, of one month.
 
     Files of the same days are together or not at all, so that no two live files share a day.
@@ -83,7 +85,7 @@ def _size(files: Sequence[LakeFile]) -> int:
 
 class Compaction:
     def __init__(
-        self, manifest: Manifest, files: LakeFiles, *, file_bytes: int = FILE_BYTES
+        self, manifest: Manifest, files: LakeFiles, *, file_bytes: int = MERGED_BYTES
     ) -> None:
         self._manifest = manifest
         self._files = files

@@ -170,8 +170,6 @@ class LakeFiles:
         replaced: Sequence[LakeFile],
         rows: "AsyncIterator[pa.Table]",
         days: Sequence[Day],
-        *,
-        file_bytes: int = FILE_BYTES,
     ) -> list[LakeFile]:
         """Write these sorted rows, and let them stand for the files that are replaced: all of the
         days `first` to `last`. `days` are those that were read anew, with their fingerprints; how
@@ -183,7 +181,7 @@ class LakeFiles:
         made: list[LakeFile] = []
         counts: dict[date, int] = {}
         try:
-            writer = PartWriter(table, file_bytes=file_bytes)
+            writer = PartWriter(table)
             async for data in rows:
                 _count(data, counts)
                 if part := await asyncio.to_thread(writer.add, data):
