@@ -105,7 +105,7 @@ if right.button(
     "Try all of these again", icon=":material/replay:", disabled=not may, help=why, width="stretch"
 ):
     again = act("/pipeline/requeue", {"code": code or None})["requeued"]
-    st.session_state[DONE] = f"{again:,} sessions wait again, each with all its tries."
+    st.session_state[DONE] = f"To be tried again, each with all its tries: {again:,}."
     st.rerun()
 with ui.told_errors():
     letters = ui.fetch_page("dead-letters", "/pipeline/dead-letters", code=code)

@@ -215,7 +215,7 @@ async def test_what_was_given_up_is_tried_again(
     assert "Waiting=1" in page
     next(button for button in app.button if button.label == "Try all of these again").click()
     await run(app)
-    assert "1 sessions wait again" in app.success[0].value
+    assert "with all its tries: 1." in app.success[0].value
     assert "No session was given up." in shown(app)
 
 
