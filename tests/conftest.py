@@ -31,8 +31,10 @@ from ibex.embedded.probes import http_ok
 from ibex.embedded.process import ProcessSpec
 from ibex.ids import new_id
 from ibex.settings import Settings
+from ibex.stores.archive import SessionArchive
 from ibex.stores.identity import IdentityStore
 from ibex.stores.migrate import migrate
+from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
 
 pytest_plugins = ["tests.command_line", "tests.proxy_fixtures", "tests.rereading"]
@@ -150,8 +152,9 @@ def template_database(base_settings: Settings, postgres_server: ProcessSpec) -> 
 
 @pytest.fixture
 async def settings(base_settings: Settings, template_database: str) -> AsyncIterator[Settings]:
-    """Settings with a database of this test's own, migrated and empty."""
-    name = f"test_{secrets.token_hex(6)}"
+    """Settings with a database of this test's own, migrated and empty, and with its own buckets."""
+    own = secrets.token_hex(6)
+    name = f"test_{own}"
     server = make_url(base_settings.admin_dsn)
     admin = await asyncpg.connect(
         server.set(database="postgres").render_as_string(hide_password=False)
@@ -162,6 +165,8 @@ async def settings(base_settings: Settings, template_database: str) -> AsyncIter
         yield base_settings.model_copy(
             update={
                 "spool_dir": base_settings.home / f"spool-{name}",
+                "sessions_bucket": f"sessions-{own}",
+                "lake_bucket": f"lake-{own}",
                 "database_url": make_url(base_settings.app_dsn)
                 .set(database=name)
                 .render_as_string(hide_password=False),
@@ -180,6 +185,18 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     database = await Database.connect(settings.app_dsn, name="test")
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def objects(settings: Settings, s3_server: ProcessSpec) -> AsyncIterator[ObjectStore]:
+    store = ObjectStore(settings)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def archive(database: Database, objects: ObjectStore, settings: Settings) -> SessionArchive:
+    return SessionArchive(database, objects, settings)
 
 
 @pytest.fixture

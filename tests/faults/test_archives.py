@@ -1,8 +1,6 @@
 """The object store has bad days, and processes die at any step: no turn is lost, none is twice."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -16,7 +14,6 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from assets import session_archive
-from ibex.embedded.process import ProcessSpec
 from ibex.errors import ConflictError, ObjectStoreUnavailableError
 from ibex.settings import Settings
 from ibex.stores.archive import SessionArchive, copy_key
@@ -30,27 +27,6 @@ from tests.faults.relay import Relay
 from tests.integration.recorded import add_session, add_turn, let_time_pass
 
 LATER = datetime.now(UTC) + timedelta(days=2)
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """With buckets of this test's own."""
-    name = secrets.token_hex(6)
-    return settings.model_copy(
-        update={"sessions_bucket": f"sessions-{name}", "lake_bucket": f"lake-{name}"}
-    )
-
-
-@pytest.fixture
-async def objects(settings: Settings, s3_server: ProcessSpec) -> AsyncIterator[ObjectStore]:
-    store = ObjectStore(settings)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def archive(database: Database, objects: ObjectStore, settings: Settings) -> SessionArchive:
-    return SessionArchive(database, objects, settings)
 
 
 class Life:

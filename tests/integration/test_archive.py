@@ -1,7 +1,6 @@
 import asyncio
 import hashlib
 import io
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +8,6 @@ import orjson
 import pytest
 from pyreqwest.client import ClientBuilder
 
-from ibex.embedded.process import ProcessSpec
 from ibex.errors import (
     ArchiveDamagedError,
     ConflictError,
@@ -26,18 +24,6 @@ from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionKey, SessionStore
 from tests.crashing import Crash, CrashingStore
 from tests.integration.recorded import TALK, add_session, add_turn, drop_content, let_time_pass
-
-
-@pytest.fixture
-async def objects(settings: Settings, s3_server: ProcessSpec) -> AsyncIterator[ObjectStore]:
-    store = ObjectStore(settings)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def archive(database: Database, objects: ObjectStore, settings: Settings) -> SessionArchive:
-    return SessionArchive(database, objects, settings)
 
 
 async def test_the_archive_is_the_turns(

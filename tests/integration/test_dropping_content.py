@@ -1,13 +1,12 @@
 """Content leaves PostgreSQL when it is in the archive for good, and not before."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
 from ibex.conversation import outline
-from ibex.embedded.process import ProcessSpec
 from ibex.errors import ObjectStoreUnavailableError
 from ibex.ids import new_id
 from ibex.settings import Settings
@@ -28,18 +27,6 @@ OF_SESSION = "UPDATE ibex_core.sessions SET {} WHERE org_id = $1 AND id = $2"
 BEING_WRITTEN = (
     "INSERT INTO ibex_core.archive_uploads (org_id, session_id, upload_id) VALUES ($1, $2, $2)"
 )
-
-
-@pytest.fixture
-async def objects(settings: Settings, s3_server: ProcessSpec) -> AsyncIterator[ObjectStore]:
-    store = ObjectStore(settings)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def archive(database: Database, objects: ObjectStore, settings: Settings) -> SessionArchive:
-    return SessionArchive(database, objects, settings)
 
 
 @pytest.fixture

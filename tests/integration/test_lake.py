@@ -34,13 +34,6 @@ MARCH = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-async def objects(settings: Settings, s3_server: ProcessSpec) -> AsyncIterator[ObjectStore]:
-    store = ObjectStore(settings)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
 async def lake(settings: Settings, database: Database, objects: ObjectStore) -> AsyncIterator[Lake]:
     turns = TurnReader.of(database, objects, settings)
     async with opened_lake(settings, database, objects, turns) as opened:

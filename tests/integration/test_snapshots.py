@@ -1,7 +1,6 @@
 """Snapshots of memories in S3: made, read, kept for a while, and what erasure leaves of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -10,7 +9,6 @@ import lancedb
 import orjson
 import pytest
 
-from ibex.embedded.process import ProcessSpec
 from ibex.errors import ArchiveDamagedError, NotFoundError, ObjectStoreUnavailableError
 from ibex.ids import new_id
 from ibex.memory.model import Vector
@@ -35,13 +33,6 @@ from tests.unit.candidates import direction
 
 NOW = datetime(2026, 5, 1, 3, tzinfo=UTC)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-async def objects(settings: Settings, s3_server: ProcessSpec) -> AsyncIterator[ObjectStore]:
-    store = ObjectStore(settings)
-    yield store
-    await store.close()
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Turns are read the same whether PostgreSQL has their content or their archive."""
 
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
 
-from ibex.embedded.process import ProcessSpec
 from ibex.errors import ArchiveDamagedError, ObjectStoreUnavailableError
 from ibex.settings import Settings
 from ibex.stores.archive import SessionArchive, archive_key
@@ -15,18 +13,6 @@ from ibex.stores.postgres import Database
 from ibex.stores.sessions import SessionStore
 from ibex.stores.turns import TurnReader
 from tests.integration.recorded import TALK, add_session, add_turn, drop_content
-
-
-@pytest.fixture
-async def objects(settings: Settings, s3_server: ProcessSpec) -> AsyncIterator[ObjectStore]:
-    store = ObjectStore(settings)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def archive(database: Database, objects: ObjectStore, settings: Settings) -> SessionArchive:
-    return SessionArchive(database, objects, settings)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """What `ibex lake verify` finds in buckets that somebody was at, and what it makes of it."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -11,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from ibex.cli import app
-from ibex.embedded.process import ProcessSpec
 from ibex.ids import new_id
 from ibex.lake.manifest import Manifest
 from ibex.settings import Settings
@@ -27,27 +24,6 @@ from tests.pipeline import output, run_job
 from tests.seeding import insert
 
 LATER = datetime.now(UTC) + timedelta(days=2)
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """With buckets of this test's own: whatever lies in them counts."""
-    name = secrets.token_hex(6)
-    return settings.model_copy(
-        update={"sessions_bucket": f"sessions-{name}", "lake_bucket": f"lake-{name}"}
-    )
-
-
-@pytest.fixture
-async def objects(settings: Settings, s3_server: ProcessSpec) -> AsyncIterator[ObjectStore]:
-    store = ObjectStore(settings)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def archive(database: Database, objects: ObjectStore, settings: Settings) -> SessionArchive:
-    return SessionArchive(database, objects, settings)
 
 
 @pytest.fixture
