@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ibex.checks.catalogue import CHECKS, Name, Unit
-from ibex.cli_admin import Json, Org
+from ibex.cli.admin import Json, Org
 from ibex.settings import Settings, load_settings
 from ibex.stores.checks import CheckRecord, CheckStore
 from ibex.stores.identity import IdentityStore

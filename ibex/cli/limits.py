@@ -10,7 +10,7 @@ import orjson
 import redis.asyncio
 import typer
 
-from ibex.cli_admin import Json, Org
+from ibex.cli.admin import Json, Org
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
 from ibex.rate_limits import LARGEST, NO_LIMITS, Limits

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from ibex.cli_admin import Json, Org
-from ibex.cli_vectors_tools import (
+from ibex.cli.admin import Json, Org
+from ibex.cli.vectors_tools import (
     Tools,
     figure,
     id_of,

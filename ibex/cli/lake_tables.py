@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ibex.cli_admin import Json, Org
+from ibex.cli.admin import Json, Org
 from ibex.errors import IbexError, InvalidRequestError
 from ibex.lake.manifest import Manifest, TableStatus
 from ibex.lake.schemas import TABLES

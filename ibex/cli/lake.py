@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ibex.cli_admin import Json
+from ibex.cli.admin import Json
 from ibex.settings import load_settings
 from ibex.stores.archive import SessionArchive
 from ibex.stores.identity import IdentityStore

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 
-from ibex.cli_admin import Json
+from ibex.cli.admin import Json
 from ibex.errors import InvalidRequestError
 from ibex.settings import Settings, load_settings
 from ibex.transfer.formats import Format, format_of
@@ -47,7 +47,7 @@ def sql(
 
     whose = org or (None if token else "demo")
     lake = open_lake(whose, token=token, settings=settings, valid_for=_SIGNED_FOR)
-    from ibex.cli_sql_shell import Shell  # noqa: PLC0415
+    from ibex.cli.sql_shell import Shell  # noqa: PLC0415
 
     if query is None and not sys.stdin.isatty():
         query = sys.stdin.read()
@@ -61,7 +61,7 @@ def sql(
 def _answer(
     connection: "DuckDBPyConnection", settings: Settings, query: str, form: str, output: Path
 ) -> None:
-    from ibex.cli_sql_shell import show  # noqa: PLC0415
+    from ibex.cli.sql_shell import show  # noqa: PLC0415
     from ibex.lake.asking import ask  # noqa: PLC0415
     from ibex.lake.results import write  # noqa: PLC0415
 

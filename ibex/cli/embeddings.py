@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ibex.cli_admin import Json, print_values
+from ibex.cli.admin import Json, print_values
 from ibex.embedding_models import registered
 from ibex.errors import InvalidRequestError
 from ibex.settings import Settings, load_settings

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
-from ibex.cli_admin import Json, Org
+from ibex.cli.admin import Json, Org
 from ibex.embedding import EmbedderClient
 from ibex.errors import CacheUnavailableError
 from ibex.importing import Importer, ImportSummary, LineError, read_lines

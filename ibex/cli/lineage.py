@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from ibex.cli_admin import Json, Org
+from ibex.cli.admin import Json, Org
 from ibex.settings import load_settings
 from ibex.stores.identity import IdentityStore
 from ibex.stores.lineage import Archive, Lineage, LineageReader, Memory, Session, Use

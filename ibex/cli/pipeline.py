@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ibex.cli_admin import Json, Org, print_values
+from ibex.cli.admin import Json, Org, print_values
 from ibex.errors import InvalidRequestError
 from ibex.settings import load_settings
 from ibex.stores.identity import IdentityStore

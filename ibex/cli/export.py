@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ibex.cli_admin import Json, Org
+from ibex.cli.admin import Json, Org
 from ibex.errors import InvalidRequestError
 from ibex.settings import load_settings
 from ibex.stores.identity import IdentityStore

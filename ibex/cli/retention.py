@@ -9,7 +9,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from ibex.cli_admin import Json, Org
+from ibex.cli.admin import Json, Org
 from ibex.memory.forgetting import LONGEST, MOST, Retention
 from ibex.settings import load_settings
 from ibex.stores.forgetting import RetentionStore

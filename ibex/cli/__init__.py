@@ -1,8 +1,5 @@
-"""`ibex`: the stack, the demo, the import. What manages tenants is in
-ibex/cli_admin.py, cli_agents.py, cli_limits.py and cli_retention.py; embedding models in
-cli_embeddings.py, memories in cli_memory.py, their snapshots in cli_vectors.py, the lake in
-cli_lake.py and cli_lake_tables.py, the pipeline in cli_pipeline.py. cli_explain.py shows what was
-given, cli_lineage.py where it comes from, cli_checks.py what is wrong."""
+"""`ibex`: the stack, the demo, the database. Every other group of commands has a module of its
+name here."""
 
 import asyncio
 import sys
@@ -14,23 +11,23 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from ibex.cli_admin import directive_app, org_app, token_app
-from ibex.cli_agents import agent_app
-from ibex.cli_backfill import backfill_app
-from ibex.cli_checks import checks
-from ibex.cli_embeddings import embeddings_app
-from ibex.cli_explain import explain
-from ibex.cli_export import export_app
-from ibex.cli_import import import_app
-from ibex.cli_lake import lake_app
-from ibex.cli_lake_tables import lake_compact, lake_refresh, lake_status
-from ibex.cli_limits import agent_limits, org_limits, token_limits
-from ibex.cli_lineage import lineage
-from ibex.cli_memory import memory_app
-from ibex.cli_pipeline import pipeline_app
-from ibex.cli_retention import agent_retention, org_retention
-from ibex.cli_sql import sql
-from ibex.cli_vectors import vectors_app
+from ibex.cli.admin import directive_app, org_app, token_app
+from ibex.cli.agents import agent_app
+from ibex.cli.backfill import backfill_app
+from ibex.cli.checks import checks
+from ibex.cli.embeddings import embeddings_app
+from ibex.cli.explain import explain
+from ibex.cli.export import export_app
+from ibex.cli.importing import import_app
+from ibex.cli.lake import lake_app
+from ibex.cli.lake_tables import lake_compact, lake_refresh, lake_status
+from ibex.cli.limits import agent_limits, org_limits, token_limits
+from ibex.cli.lineage import lineage
+from ibex.cli.memory import memory_app
+from ibex.cli.pipeline import pipeline_app
+from ibex.cli.retention import agent_retention, org_retention
+from ibex.cli.sql import sql
+from ibex.cli.vectors import vectors_app
 from ibex.errors import IbexError
 from ibex.settings import Settings, load_settings
 
@@ -212,7 +209,3 @@ def print_json(value: object, *, indent: bool = True) -> None:
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else 0).decode())
     sys.stdout.write("\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

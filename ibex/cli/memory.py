@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ibex.cli_admin import Json, Org, print_values
+from ibex.cli.admin import Json, Org, print_values
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
 from ibex.memory.trust import Status

@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from ibex.cli_admin import Json, Org, print_values, with_store
+from ibex.cli.admin import Json, Org, print_values, with_store
 from ibex.errors import InvalidRequestError
 from ibex.policy import DEFAULT_PROVIDER, MOST_FALLBACKS, MOST_RETRIES, Fallback
 from ibex.providers import ProviderName

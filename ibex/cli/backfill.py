@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ibex.cli_admin import Json, Org
-from ibex.cli_backfill_views import (
+from ibex.cli.admin import Json, Org
+from ibex.cli.backfill_views import (
     as_dict,
     change_of,
     difference_of,
