@@ -65,8 +65,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     timing = {"IBEX_EXTRACTION_LEASE": "20", "IBEX_EXTRACTION_BACKOFF": "1"}
     env = {**outside, **ports, **timing, "IBEX_HOME": str(home), "COLUMNS": "120"}
     started = Stack(Settings(), env)
-    started.ibex("up", limit=START_LIMIT)
     try:
+        started.ibex("up", limit=START_LIMIT)
         values = {name.removeprefix("IBEX_").lower(): value for name, value in env.items()}
         known = {name: value for name, value in values.items() if name in Settings.model_fields}
         settings = Settings(_env_file=home / SECRETS_FILE, **known)  # type: ignore[arg-type]
