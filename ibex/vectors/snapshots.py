@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
-from ibex.errors import ArchiveDamagedError, IbexError, NotFoundError
+from ibex.errors import ArchiveDamagedError, NotFoundError
 from ibex.ids import new_id
 from ibex.settings import Settings
 from ibex.stores.objects import ObjectStore, StoredObject
@@ -276,7 +276,7 @@ class Snapshots:
             async with asyncio.TaskGroup() as group:
                 for file in files:
                     group.create_task(fetch(file))
-        except* IbexError as failed:
+        except ExceptionGroup as failed:  # not except*: Python 3.11.2 wraps what that raises
             raise failed.exceptions[0] from None
 
     async def _store(
