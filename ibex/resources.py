@@ -4,6 +4,8 @@ import contextlib
 import gc
 import os
 import resource
+import sys
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +32,13 @@ def give_way() -> None:
     os.nice(_NICENESS)
     with contextlib.suppress(OSError):  # where sessions are not told apart
         Path("/proc/self/autogroup").write_text(str(_NICENESS))
+
+
+def let_others_first() -> None:
+    """Let the other threads of this process go before the one that calls this. Linux has a niceness
+    for every thread; elsewhere it is the process's, which is left alone."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def settle_memory() -> None:

@@ -24,7 +24,7 @@ _BATCH_CHARACTERS: Final = 1024  # texts times the longest of them; about 256 to
 _SMALL_REQUEST: Final = 8  # texts
 _FAIR_SHARE: Final = 4  # of so many batches one is the background's
 _BESIDE_QUESTIONS: Final = 384  # the same, of background work while questions come
-_REST: Final = 4.0  # times as long as the batch before took
+_REST: Final = 5.0  # times as long as the batch before took
 _LATELY: Final = 0.1  # seconds since the last question
 _BATCHES: Final = counter("ibex_embedder_batches_total", "Runs of the model.")
 
@@ -42,11 +42,20 @@ class Batch:
 
 
 class Batcher:
-    def __init__(self, encode: Encode, executor: ThreadPoolExecutor, threads: int = 1) -> None:
-        """`executor` has so many threads; `encode` runs there and nowhere else."""
+    def __init__(
+        self,
+        encode: Encode,
+        executor: ThreadPoolExecutor,
+        threads: int = 1,
+        *,
+        background: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """`executor` has so many threads, and so has `background`, for work that nobody waits for;
+        None: `executor` does that too. `encode` runs there and nowhere else."""
         self.batches = 0
         self._encode = encode
         self._executor = executor
+        self._background_executor = background or executor
         self._threads = threads
         self._questions: deque[Waiting] = deque()
         self._background: deque[Waiting] = deque()
@@ -123,7 +132,8 @@ class Batcher:
         loop = asyncio.get_running_loop()
         texts = [one.text for one in batch.waiting]
         try:
-            embeddings = await loop.run_in_executor(self._executor, self._encode, texts)
+            executor = self._background_executor if batch.background else self._executor
+            embeddings = await loop.run_in_executor(executor, self._encode, texts)
         except Exception as error:  # noqa: BLE001  handed to every caller of this batch
             for one in batch.waiting:
                 if not one.result.done():

@@ -29,7 +29,7 @@ from ibex.asgi import (
 from ibex.embedding import DIMENSIONS, ROW_TYPE, VECTORS
 from ibex.errors import EmbedderUnavailableError, InvalidRequestError
 from ibex.metrics import counter, gauge, handler
-from ibex.resources import settle_memory
+from ibex.resources import let_others_first, settle_memory
 from ibex.rpc.frames import FrameServer
 from ibex.settings import Settings
 
@@ -53,6 +53,7 @@ class EmbedderService(Service):
         self._model = settings.embedding_model
         self._cache = EmbeddingCache(settings.redis_dsn, self._model)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._background: ThreadPoolExecutor | None = None
         self._batcher: Batcher | None = None
         self._loading: asyncio.Task[None] | None = None
         self._frames = FrameServer(framed(self.embed))
@@ -81,7 +82,9 @@ class EmbedderService(Service):
         await self._frames.stop(_GRACE)
         if self._loading:
             self._loading.cancel()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._executor, self._background):
+            if executor is not None:
+                executor.shutdown(wait=False, cancel_futures=True)
         await self._cache.close()
 
     async def _load(self) -> None:
@@ -96,8 +99,13 @@ class EmbedderService(Service):
         if model.threads > 1:
             self._executor.shutdown(wait=False)
             self._executor = ThreadPoolExecutor(model.threads, thread_name_prefix="model")
+            self._background = ThreadPoolExecutor(
+                model.threads, thread_name_prefix="background", initializer=let_others_first
+            )
         settle_memory()
-        batcher = self._batcher = Batcher(model.encode, self._executor, model.threads)
+        batcher = self._batcher = Batcher(
+            model.encode, self._executor, model.threads, background=self._background
+        )
         _QUEUE.set_function(lambda: batcher.queued)
         seconds = time.monotonic() - started
         _log.info("%s on %s is warm after %.1f s", model.name, model.backend, seconds)
