@@ -15,7 +15,7 @@ from ibex.memory.model import Provenance
 from ibex.memory.writing import MemoryWriter, WriteResult
 from ibex.stores.jobs import ClaimedSession
 
-_AT_ONCE = 4  # below the size of the connection pool
+_AT_ONCE = 2  # requests use the same PostgreSQL, and nobody waits for a batch of sessions
 
 
 @dataclass(frozen=True)

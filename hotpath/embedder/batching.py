@@ -1,10 +1,11 @@
 """Texts of concurrent callers, encoded together by the few threads that may run the model.
 
 A batch is bounded by its padded size, so that it takes about the time of one long text: that is
-how long a short query waits at most for the one before. Questions (small requests) go before
-background work (large ones, and what says that nobody waits for it) and never with it; every fourth
-batch is the background's turn. While questions come it has one thread, works in small batches and
-rests in between: on few cores, what it takes is taken from the requests themselves.
+how long a short query waits at most for the one before. Questions (small requests) go before large
+requests, these before background work (what says that nobody waits for it), and no batch is of two
+kinds; in turns of four, a large request and the background are first once. While questions come,
+the background has one thread, works in small batches and rests in between: on few cores, what it
+takes is taken from the requests themselves.
 """
 
 import asyncio
@@ -22,9 +23,11 @@ QUEUE_LIMIT: Final = 4096  # texts waiting
 _BATCH_TEXTS: Final = 32
 _BATCH_CHARACTERS: Final = 1024  # texts times the longest of them; about 256 tokens
 _SMALL_REQUEST: Final = 8  # texts
-_FAIR_SHARE: Final = 4  # of so many batches one is the background's
+_TURNS: Final = 4  # batches
+_TURN_OF_LARGE: Final = 2
+_TURN_OF_BACKGROUND: Final = 3
 _BESIDE_QUESTIONS: Final = 384  # the same, of background work while questions come
-_REST: Final = 5.0  # times as long as the batch before took
+_REST: Final = 6.0  # times as long as the batch before took
 _LATELY: Final = 0.1  # seconds since the last question
 _BATCHES: Final = counter("ibex_embedder_batches_total", "Runs of the model.")
 
@@ -58,6 +61,7 @@ class Batcher:
         self._background_executor = background or executor
         self._threads = threads
         self._questions: deque[Waiting] = deque()
+        self._large: deque[Waiting] = deque()
         self._background: deque[Waiting] = deque()
         self._background_runs = 0  # batches; while it rests the last one counts as running
         self._asked_at = 0.0  # when the last question came, on the loop's clock
@@ -66,7 +70,7 @@ class Batcher:
     @property
     def queued(self) -> int:
         """Texts that wait for a batch."""
-        return len(self._questions) + len(self._background)
+        return len(self._questions) + len(self._large) + len(self._background)
 
     async def encode(self, texts: Sequence[str], *, background: bool = False) -> list[Embedding]:
         """`background`: nobody waits for it, however small it is.
@@ -81,8 +85,10 @@ class Batcher:
             )
         loop = asyncio.get_running_loop()
         waiting = [Waiting(text, loop.create_future()) for text in texts]
-        if background or len(texts) > _SMALL_REQUEST:
+        if background:
             lane = self._background
+        elif len(texts) > _SMALL_REQUEST:
+            lane = self._large
         else:
             lane, self._asked_at = self._questions, loop.time()
         # Texts of one length share a batch, where nothing is spent on padding.
@@ -144,13 +150,15 @@ class Batcher:
                 one.result.set_result(embedding)
 
     def _next(self) -> Batch | None:
-        if self.batches % _FAIR_SHARE == _FAIR_SHARE - 1:
-            return self._next_background() or self._next_question()
-        return self._next_question() or self._next_background()
-
-    def _next_question(self) -> Batch | None:
-        waiting = take(self._questions)
-        return Batch(waiting, background=False) if waiting else None
+        turn = self.batches % _TURNS
+        first, second = self._questions, self._large
+        if turn == _TURN_OF_LARGE:
+            first, second = second, first
+        elif turn == _TURN_OF_BACKGROUND and (batch := self._next_background()):
+            return batch
+        if waiting := take(first) or take(second):
+            return Batch(waiting, background=False)
+        return self._next_background()
 
     def _next_background(self) -> Batch | None:
         asked = self._asked_lately()

@@ -82,7 +82,7 @@ async def test_callers_at_once_share_a_batch_and_get_their_own(
     assert model.batches == [["first"], ["x", "xx", "xxx"]]
 
 
-async def test_a_question_goes_before_background_work(batcher: Batcher, model: Model) -> None:
+async def test_a_question_goes_before_a_large_request(batcher: Batcher, model: Model) -> None:
     model.go.clear()
     large = asyncio.create_task(batcher.encode([f"large {'x' * 100}"] * 40))
     await until(lambda: batcher.queued == 31)  # nine of them fill a batch
@@ -108,16 +108,19 @@ async def test_another_thread_takes_what_waits_beside_a_running_batch(model: Mod
     assert sum(map(len, model.batches)) == 41
 
 
-async def test_background_work_is_not_starved(batcher: Batcher, model: Model) -> None:
+async def test_large_requests_and_background_work_are_not_starved(
+    batcher: Batcher, model: Model
+) -> None:
     model.go.clear()
     first = asyncio.create_task(batcher.encode(["first"]))
     await until(lambda: batcher.batches == 1)
     work = asyncio.create_task(batcher.encode(["b" * 1000], background=True))
+    large = asyncio.create_task(batcher.encode([f"l{'x' * 1000}", *["l"] * 8]))
     questions = [asyncio.create_task(batcher.encode(["q" * 1000])) for _ in range(8)]
-    await until(lambda: batcher.queued == 9)
+    await until(lambda: batcher.queued == 18)
     model.go.set()
-    await asyncio.gather(first, work, *questions)
-    assert "".join(texts[0][0] for texts in model.batches) == "fqqbqqqqqq"
+    await asyncio.gather(first, work, large, *questions)
+    assert "".join(texts[0][0] for texts in model.batches) == "fqlbqqlqqqqq"
 
 
 async def test_a_small_request_that_nobody_waits_for_is_background(
@@ -145,7 +148,7 @@ async def test_beside_questions_background_work_has_one_thread_and_small_batches
         batcher = Batcher(model.encode, executor, threads=3)
         question = asyncio.create_task(batcher.encode(["question"]))
         await until(lambda: batcher.batches == 1)
-        work = asyncio.create_task(batcher.encode(["x" * 100] * 40))
+        work = asyncio.create_task(batcher.encode(["x" * 100] * 40, background=True))
         await until(lambda: batcher.batches == 2)
         assert batcher.queued == 37  # three of a hundred characters
         model.go.set()
