@@ -105,8 +105,8 @@ async def _chosen(
     """The organization and the backfill. One that is made here is made once, whatever is retried:
     its run's tags name it."""
     from ibex.backfills.wishing import wish  # noqa: PLC0415
+    from ibex.stores.audit import Actor  # noqa: PLC0415
     from ibex.stores.identity import IdentityStore  # noqa: PLC0415
-    from ibex.stores.review import Actor  # noqa: PLC0415
 
     named = config.backfill or context.run.tags.get(_TAG, "")
     if named:

@@ -1,9 +1,8 @@
 """What a run opens: the stores of the assets, and the place where values pass between them."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import redis.asyncio
@@ -20,6 +19,7 @@ from dagster import (
 from assets.stores import Stores
 from ibex.embedding import EmbedderClient
 from ibex.errors import IbexError
+from ibex.leases import renewed
 from ibex.settings import Settings
 from ibex.stores.archive import SessionArchive
 from ibex.stores.hot import HotCache
@@ -96,22 +96,12 @@ async def _open(
 @asynccontextmanager
 async def _leases_renewed(jobs: JobStore, run_id: str, settings: Settings) -> AsyncIterator[None]:
     """While the run lives its leases hold; what it still has when it ends goes back at once."""
-
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(settings.extraction_lease / 3)
-            try:
-                await jobs.renew(run_id, settings.extraction_lease)
-            except (IbexError, asyncpg.PostgresError) as error:
-                _log.warning("leases were not renewed (%s)", type(error).__name__)
-
-    task = asyncio.create_task(renew())
     try:
-        yield
+        async with renewed(
+            lambda: jobs.renew(run_id, settings.extraction_lease), settings.extraction_lease, _log
+        ):
+            yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
         try:
             await jobs.release(
                 run_id, "run_ended", settings.extraction_max_attempts, settings.extraction_backoff

@@ -18,13 +18,13 @@ from ibex.memory.model import Category, Fact, Provenance, Source
 from ibex.memory.writing import MemoryWriter, redact_facts
 from ibex.settings import Settings
 from ibex.stores import exchange
+from ibex.stores.audit import Actor
 from ibex.stores.backfills import BackfillStore
 from ibex.stores.hot import HotCache
 from ibex.stores.memories_write import Owner
 from ibex.stores.model_slots import open_model_slots
 from ibex.stores.objects import ObjectStore
 from ibex.stores.postgres import Database
-from ibex.stores.review import Actor
 from ibex.stores.turns import TurnReader
 from tests.integration.recorded import START, add_session
 

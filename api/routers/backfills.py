@@ -14,7 +14,7 @@ from ibex.backfills.model import Kind, State
 from ibex.backfills.wishing import wish
 from ibex.errors import BackfillNotFoundError
 from ibex.ids import parse_id
-from ibex.stores.review import Actor
+from ibex.stores.audit import Actor
 
 router = APIRouter(tags=["backfills"])
 

@@ -11,8 +11,8 @@ from api.routers.agents import AgentFilter
 from api.schemas.memories import Decision, Expiry, Memory
 from api.services import CurrentServices
 from ibex.memory.trust import Status
+from ibex.stores.audit import Actor
 from ibex.stores.management import MemoryFilter
-from ibex.stores.review import Actor
 
 router = APIRouter(tags=["review"])
 

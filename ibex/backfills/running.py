@@ -8,11 +8,11 @@ an agent's exchange of facts and that its sessions are switched.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -35,6 +35,7 @@ from ibex.extraction.prompts import Prompt, prompt_named
 from ibex.extraction.reading import turn_text
 from ibex.extraction.spending import spent
 from ibex.extraction.transcript import TurnText
+from ibex.leases import renewed
 from ibex.memory.model import Provenance
 from ibex.memory.writing import MemoryWriter, redact_facts
 from ibex.settings import Settings
@@ -106,7 +107,11 @@ class BackfillRunner:
         code: str | None = "interrupted"
         after = on_error if reading else state
         try:
-            async with self._renewed(org_id, backfill_id):
+            async with renewed(
+                partial(self._store.renew, org_id, backfill_id, self._worker, self._lease),
+                self._lease,
+                _log,
+            ):
                 backfill = await self._store.backfill(org_id, backfill_id)
                 if reading:
                     await self._read(org_id, backfill)
@@ -120,10 +125,12 @@ class BackfillRunner:
             code = error.code if isinstance(error, IbexError) else "internal_error"
             raise
         finally:
-            with suppress(IbexError, asyncpg.PostgresError):
+            try:
                 await asyncio.shield(
                     self._store.leave(org_id, backfill_id, self._worker, after, code)
                 )
+            except (IbexError, asyncpg.PostgresError) as error:
+                _log.warning("the lease ends by itself, not given back (%s)", type(error).__name__)
         return await self._store.backfill(org_id, backfill_id)
 
     async def _read(self, org_id: UUID, backfill: Backfill) -> None:
@@ -332,19 +339,3 @@ class BackfillRunner:
             await self._tools.hot.refresh(owner.org_id, owner.agent_id, owner.user_id)
         except IbexError as error:
             _log.warning("a hot list is stale (%s)", error.code)
-
-    @asynccontextmanager
-    async def _renewed(self, org_id: UUID, backfill_id: UUID) -> AsyncIterator[None]:
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(self._lease / 3)
-                with suppress(IbexError, asyncpg.PostgresError):
-                    await self._store.renew(org_id, backfill_id, self._worker, self._lease)
-
-        task = asyncio.create_task(renew())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task

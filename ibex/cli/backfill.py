@@ -12,7 +12,6 @@ from uuid import UUID
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ibex.cli.admin import Json, Org
 from ibex.cli.backfill_views import (
@@ -24,6 +23,7 @@ from ibex.cli.backfill_views import (
     show_list,
     show_samples,
 )
+from ibex.cli.progress import counted
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
 from ibex.settings import Settings, load_settings
@@ -218,14 +218,7 @@ def _go_on(made: "Backfill", org: str, *, background: bool, json: bool) -> None:
 
 
 def _work(made: "Backfill", org: str, *, quiet: bool) -> "Backfill":
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=_console(),
-        disable=quiet,
-    )
+    progress = counted(quiet=quiet)
 
     async def work() -> "Backfill":
         from ibex.backfills.model import State  # noqa: PLC0415
@@ -320,7 +313,7 @@ def _samples(
 
 
 def _actor() -> Any:
-    from ibex.stores.review import Actor  # noqa: PLC0415
+    from ibex.stores.audit import Actor  # noqa: PLC0415
 
     return Actor("cli", getpass.getuser())
 

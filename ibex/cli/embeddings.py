@@ -11,10 +11,10 @@ from uuid import UUID
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ibex.cli.admin import Json, print_values
+from ibex.cli.progress import counted
 from ibex.embedding_models import registered
 from ibex.errors import InvalidRequestError
 from ibex.settings import Settings, load_settings
@@ -74,14 +74,7 @@ def backfill(
     settings = load_settings()
     wanted = model or settings.embedding_model
     served = wanted == settings.embedding_model
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=json,
-    )
+    progress = counted(quiet=json)
 
     async def work() -> dict[str, int]:
         from ibex.reembedding import Reembedding, embedder_of  # noqa: PLC0415 — starts processes

@@ -11,9 +11,9 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ibex.cli.admin import Json, Org
+from ibex.cli.progress import counted
 from ibex.errors import InvalidRequestError
 from ibex.settings import load_settings
 from ibex.stores.identity import IdentityStore
@@ -155,17 +155,12 @@ def _export(
     async def work() -> dict[str, int]:
         async with _opened_stores() as stores:
             scope = await _scope(stores, org, agent, user)
-            progress = Progress(
-                TextColumn(f"{table}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                disable=json or not sys.stderr.isatty(),
-            )
+            progress = counted(quiet=json or not sys.stderr.isatty())
             done = {"rows": 0, "bytes": 0}
             with progress, opened(output) as file:
-                task = progress.add_task("", total=await stores.exporter.count(table, scope))
+                task = progress.add_task(
+                    str(table), total=await stores.exporter.count(table, scope)
+                )
 
                 def told(count: int) -> None:
                     done["rows"] += count

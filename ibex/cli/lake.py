@@ -9,10 +9,10 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ibex.cli.admin import Json
+from ibex.cli.progress import counted
 from ibex.settings import load_settings
 from ibex.stores.archive import SessionArchive
 from ibex.stores.identity import IdentityStore
@@ -41,15 +41,7 @@ def verify(
     """Compare the manifest with the objects in both buckets. Exits 1 when something is missing or
     is not as it was written."""
     settings = load_settings()
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=json,
-        transient=True,
-    )
+    progress = counted(quiet=json, transient=True)
 
     async def work() -> Verification:
         async with AsyncExitStack() as opened:

@@ -12,10 +12,10 @@ from uuid import UUID
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ibex.cli.admin import Json, Org
+from ibex.cli.progress import counted
 from ibex.errors import IbexError, InvalidRequestError
 from ibex.lake.manifest import Manifest, TableStatus
 from ibex.lake.schemas import TABLES
@@ -98,7 +98,7 @@ def lake_refresh(
             hint=f"There are {', '.join(TABLES)}.",
         )
     days = {one.date() for one in day or ()}
-    progress = _progress(json)
+    progress = counted(quiet=json, transient=True)
     tasks = {name: progress.add_task(name, total=None) for name in tables}
 
     def again(one: date) -> bool:
@@ -180,18 +180,6 @@ def lake_compact(
             sys.stdout.write(f"{name}: {value:,}\n")
     if done.compacted.damaged:
         raise typer.Exit(1)
-
-
-def _progress(json: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=json,
-        transient=True,
-    )
 
 
 def _print_json(value: object) -> None:

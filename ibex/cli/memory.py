@@ -21,11 +21,12 @@ from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
 from ibex.memory.trust import Status
 from ibex.settings import load_settings
+from ibex.stores.audit import Actor
 from ibex.stores.hot import HotCache
 from ibex.stores.identity import IdentityStore
 from ibex.stores.management import ManagementStore, MemoryFilter, MemoryRecord
 from ibex.stores.postgres import Database
-from ibex.stores.review import Actor, MemoryReview
+from ibex.stores.review import MemoryReview
 
 memory_app = typer.Typer(help="Memories: what waits for a review.", no_args_is_help=True)
 

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from ibex.cli.progress import counted
 from ibex.errors import InvalidRequestError
 from ibex.ids import parse_id
 from ibex.settings import Settings, load_settings
@@ -69,14 +69,7 @@ class Tools:
 
 
 def run_command(org: str, quiet: bool, doing: str, work: Callable[[Tools], Awaitable[T]]) -> T:
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=Console(stderr=True),
-        disable=quiet or not doing,
-        transient=True,
-    )
+    progress = counted(quiet=quiet or not doing, transient=True)
 
     async def run() -> T:
         async with _opened(org, watch) as tools:

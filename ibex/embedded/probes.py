@@ -1,6 +1,5 @@
 """Does it answer? Each probe is one short attempt; a server that is down is False, not an error."""
 
-import asyncio
 from datetime import timedelta
 
 import grpc.aio
@@ -56,12 +55,3 @@ async def grpc_serving(target: str) -> bool:
         except grpc.aio.AioRpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-async def tcp_answers(host: str, port: int) -> bool:
-    try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), _LIMIT)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True

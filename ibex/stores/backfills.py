@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from ibex.backfills.model import (
@@ -21,11 +21,11 @@ from ibex.backfills.model import (
 from ibex.backfills.quality import Quality
 from ibex.errors import BackfillNotFoundError, ConflictError, InvalidRequestError, LeaseLostError
 from ibex.ids import new_id
+from ibex.stores.audit import Actor, audit
 from ibex.stores.backfill_rows import backfill_of, by_agent, change_row, shown_change
 from ibex.stores.memories_write import Owner
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
-from ibex.stores.review import Actor
 
 _SQL = load("backfills")
 #: What may be asked for, and of a backfill in which states.
@@ -75,7 +75,15 @@ class BackfillStore:
                     "No session that was learned from began in this time.",
                     hint="Choose an earlier start, or another agent.",
                 )
-            await _audit(connection, org_id, backfill_id, actor, "create", {"prompt": wish.prompt})
+            await audit(
+                connection,
+                org_id,
+                actor,
+                "create",
+                "backfill",
+                backfill_id,
+                {"prompt": wish.prompt},
+            )
         return await self.backfill(org_id, backfill_id)
 
     async def backfill(
@@ -245,7 +253,7 @@ class BackfillStore:
             if asked == "UPDATE 1":
                 if state is State.WAITING:
                     await connection.execute(_SQL["retry"], org_id, backfill_id)
-                await _audit(connection, org_id, backfill_id, actor, state.value)
+                await audit(connection, org_id, actor, state.value, "backfill", backfill_id)
         if asked != "UPDATE 1":
             await self._refuse(org_id, backfill_id)
         return await self.backfill(org_id, backfill_id)
@@ -265,7 +273,7 @@ class BackfillStore:
             )
             if asked == "UPDATE 1":
                 await connection.execute(_SQL["discard"], org_id, backfill_id)
-                await _audit(connection, org_id, backfill_id, actor, "discarded")
+                await audit(connection, org_id, actor, "discarded", "backfill", backfill_id)
         if asked != "UPDATE 1":
             await self._refuse(org_id, backfill_id)
         return await self.backfill(org_id, backfill_id)
@@ -324,23 +332,3 @@ class BackfillStore:
                 "Somebody works on the backfill.", hint="Wait until that is done, then try again."
             )
         raise ConflictError(f"The backfill is {found.status}.", hint="See 'ibex backfill show'.")
-
-
-async def _audit(
-    connection: Connection,
-    org_id: UUID,
-    backfill_id: UUID,
-    actor: Actor,
-    what: str,
-    details: dict[str, Any] | None = None,
-) -> None:
-    await connection.execute(
-        _SQL["audit"],
-        org_id,
-        new_id(),
-        actor.kind,
-        actor.id,
-        f"backfill.{what}",
-        str(backfill_id),
-        details or {},
-    )

@@ -6,10 +6,8 @@ refresh here.
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -17,6 +15,7 @@ import asyncpg
 from ibex.errors import CacheUnavailableError, ConflictError, MemoryNotFoundError
 from ibex.ids import new_id
 from ibex.memory.trust import Status
+from ibex.stores.audit import Actor, audit
 from ibex.stores.hot import HotCache
 from ibex.stores.postgres import Connection, Database
 from ibex.stores.queries import load
@@ -24,14 +23,6 @@ from ibex.stores.queries import load
 _SQL = load("review")
 _log = logging.getLogger("ibex.review")
 _CHANGES: Final = {Status.ACTIVE: "approved", Status.REJECTED: "rejected"}
-
-
-@dataclass(frozen=True)
-class Actor:
-    """Who decides."""
-
-    kind: str  # token | cli
-    id: str
 
 
 class MemoryReview:
@@ -74,8 +65,14 @@ class MemoryReview:
             )
             if made is None:
                 raise ConflictError("The agent has a memory with these words already.")
-            await _audit(
-                connection, org_id, memory_id, actor, "promoted", {"promoted_to": str(promoted)}
+            await audit(
+                connection,
+                org_id,
+                actor,
+                "promoted",
+                "memory",
+                memory_id,
+                {"promoted_to": str(promoted)},
             )
         await self._refresh(org_id, before["agent_id"], None)
         return promoted
@@ -98,7 +95,7 @@ class MemoryReview:
                 return
             await connection.execute(_SQL["expire"], org_id, memory_id, expires_at, new_id())
             details = {"expires_at": _written(before["expires_at"]), "version": before["version"]}
-            await _audit(connection, org_id, memory_id, actor, "expiry_set", details)
+            await audit(connection, org_id, actor, "expiry_set", "memory", memory_id, details)
         await self._refresh(org_id, before["agent_id"], before["user_id"])
 
     async def _decide(
@@ -115,7 +112,7 @@ class MemoryReview:
                 "reason": before["quarantine_reason"],
                 "version": before["version"],
             }
-            await _audit(connection, org_id, memory_id, actor, change, details)
+            await audit(connection, org_id, actor, change, "memory", memory_id, details)
         await self._refresh(org_id, before["agent_id"], before["user_id"])
 
     async def _refresh(self, org_id: UUID, agent_id: UUID, user_id: UUID | None) -> None:
@@ -143,23 +140,3 @@ async def _lock(
     if row["valid_to"] is not None:
         raise ConflictError("The memory is no longer valid.", hint="Decide about its successor.")
     return row
-
-
-async def _audit(
-    connection: Connection,
-    org_id: UUID,
-    memory_id: UUID,
-    actor: Actor,
-    change: str,
-    details: Mapping[str, Any],
-) -> None:
-    await connection.execute(
-        _SQL["audit"],
-        org_id,
-        new_id(),
-        actor.kind,
-        actor.id,
-        f"memory.{change}",
-        str(memory_id),
-        details,
-    )

@@ -9,12 +9,13 @@ from uuid import UUID
 import pytest
 import redis.asyncio
 
+from ibex.stores.audit import Actor
 from ibex.stores.hot import SIZE, HotCache
 from ibex.stores.identity import IdentityStore
 from ibex.stores.index_cache import IndexCache
 from ibex.stores.memories import MemoryReader
 from ibex.stores.postgres import Database
-from ibex.stores.review import Actor, MemoryReview
+from ibex.stores.review import MemoryReview
 from tests.integration.remembering import change, remember
 from tests.unit.candidates import direction
 

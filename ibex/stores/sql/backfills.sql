@@ -243,8 +243,3 @@ WHERE status = 'switched' AND revert_until <= $1;
 -- It cannot be taken back any more, and what it replaced goes.
 UPDATE ibex_core.backfills SET revert_until = NULL, updated_at = now()
 WHERE org_id = $1 AND id = $2 AND status = 'switched' AND revert_until <= $3;
-
--- name: audit
-INSERT INTO ibex_core.audit_log
-  (org_id, id, actor_kind, actor_id, action, object_kind, object_id, details)
-VALUES ($1, $2, $3, $4, $5, 'backfill', $6, $7);

@@ -77,8 +77,3 @@ WITH promoted AS (
   FROM promoted
 )
 SELECT id FROM promoted;
-
--- name: audit
-INSERT INTO ibex_core.audit_log
-  (org_id, id, actor_kind, actor_id, action, object_kind, object_id, details)
-VALUES ($1, $2, $3, $4, $5, 'memory', $6, $7);
